@@ -1,0 +1,1 @@
+//! Benchmarks: ours, the peer and untraced, in one run.

@@ -1,0 +1,2 @@
+//! The binary throughline: demo, serve, trace, search, lineage.
+fn main() {}

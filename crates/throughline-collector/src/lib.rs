@@ -1,0 +1,1 @@
+//! The backend's running part: receive, journal, keep.

@@ -1,0 +1,1 @@
+//! Accepted requests on disk: segments, group commit, recovery, retention.

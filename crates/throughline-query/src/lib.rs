@@ -1,0 +1,1 @@
+//! Jaeger and Tempo APIs, our own JSON, text and SSE endpoints, and the page.

@@ -1,0 +1,13 @@
+//! The messaging metrics of v1.44.
+
+/// Histogram, seconds: one client operation (send, receive, settle).
+pub const CLIENT_OPERATION_DURATION: &str = "messaging.client.operation.duration";
+/// Histogram, seconds: one run of a handler.
+pub const PROCESS_DURATION: &str = "messaging.process.duration";
+/// Counter, `{message}`: messages sent.
+pub const CLIENT_SENT_MESSAGES: &str = "messaging.client.sent.messages";
+/// Counter, `{message}`: messages delivered to the application; one delivery counts once.
+pub const CLIENT_CONSUMED_MESSAGES: &str = "messaging.client.consumed.messages";
+/// Bucket boundaries of both histograms, seconds.
+pub const DURATION_BUCKETS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];

@@ -1,0 +1,29 @@
+//! Names the registry lacks. `correlation_id` and the two `linked_trace_id_*` are the source's, kept as printed there.
+
+/// The correlation id, on spans and logs, beside `messaging.message.conversation_id`.
+pub const CORRELATION_ID: &str = "correlation_id";
+/// How many distinct traces contributed to a batch (int).
+pub const LINKED_TRACE_ID_COUNT: &str = "linked_trace_id_count";
+/// Lineage hash: 16 hex digits over the contributors' trace ids.
+pub const LINKED_TRACE_ID_HASH: &str = "linked_trace_id_hash";
+/// The tenant.
+pub const TENANT_ID: &str = "tenant.id";
+/// Messages of a batch whose links were left out because of the cap: total number of links there would be (int).
+pub const LINKS_TOTAL: &str = "throughline.links.total";
+/// Oldest record timestamp of a batch's messages (int, Unix milliseconds).
+pub const BATCH_OLDEST_ORIGIN: &str = "throughline.batch.oldest_origin";
+/// Newest record timestamp of a batch's messages (int, Unix milliseconds).
+pub const BATCH_NEWEST_ORIGIN: &str = "throughline.batch.newest_origin";
+/// Messages of a batch whose handling failed (int).
+pub const BATCH_FAILED_COUNT: &str = "throughline.batch.failed_count";
+/// When the broker or producer stamped the record (int, Unix milliseconds). With it a queue wait can be told.
+pub const RECORD_TIMESTAMP: &str = "throughline.record.timestamp";
+/// What was found in a consumed message's headers: any of `traceparent`, `tracestate`, `baggage`, `x-correlation-id`,
+/// `x-tenant-id`, joined by commas; `none` if nothing was.
+pub const HEADERS_FOUND: &str = "throughline.headers.found";
+/// `true` if the message carried two different valid `traceparent` values; the loser is linked.
+pub const HEADERS_CONFLICT: &str = "throughline.headers.conflict";
+/// Names of our headers that were left out of a message because of the byte budget, joined by commas.
+pub const HEADERS_DROPPED: &str = "throughline.headers.dropped";
+/// Why a link is there: `parent`, `conflict`, `ambient`, `creation`, `contributor`.
+pub const LINK_REASON: &str = "throughline.link.reason";

@@ -1,0 +1,1 @@
+//! Kept spans and logs, searchable, in blocks.

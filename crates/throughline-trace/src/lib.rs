@@ -1,0 +1,1 @@
+//! Spans to one assembled trace across links: tree, waits, findings. Pure.

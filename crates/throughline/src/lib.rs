@@ -1,0 +1,1 @@
+//! End-to-end tracing for event-driven systems: one trace through every queue.

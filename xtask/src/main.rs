@@ -1,0 +1,2 @@
+//! Project commands: test, tidy, bench, fuzz.
+fn main() {}
