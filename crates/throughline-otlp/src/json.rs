@@ -1,10 +1,20 @@
-//! OTLP JSON in and out.
+//! OTLP JSON in and out, and plain JSON for people and programs.
+//!
+//! - [`to_protobuf`]: an OTLP/JSON request as the protobuf request it stands for, at the door.
+//! - [`traces`], [`logs`]: stored requests as OTLP/JSON, for the query APIs.
+//! - [`value`], [`attributes`]: a value the way viewers show it.
 
+mod read;
+mod write;
+
+pub use read::{JsonError, to_protobuf};
 use serde_json::{Map, Value as Json};
+pub use write::{logs, traces};
 
 use crate::model::{KeyValue, Value};
 
-/// A value as plain JSON, the way viewers show it: bytes as hex, 64-bit integers as numbers.
+/// A value as plain JSON, the way viewers show it: bytes as hex, 64-bit integers as numbers, a double that JSON cannot
+/// carry (NaN, infinities) as its name.
 #[must_use]
 pub fn value(value: &Value) -> Json {
     match value {
@@ -12,8 +22,8 @@ pub fn value(value: &Value) -> Json {
         Value::Str(s) => Json::from(s.as_str()),
         Value::Bool(b) => Json::from(*b),
         Value::Int(i) => Json::from(*i),
-        Value::Double(d) => Json::from(*d),
-        Value::Bytes(b) => Json::from(b.iter().map(|b| format!("{b:02x}")).collect::<String>()),
+        Value::Double(d) => write::double(*d),
+        Value::Bytes(b) => Json::from(write::hex(b)),
         Value::Array(items) => items.iter().map(self::value).collect(),
         Value::Map(entries) => Json::Object(attributes(entries)),
     }

@@ -1,0 +1,113 @@
+//! The whole-request scan at the door: is it OTLP, and how much is in it? Nothing that fails here is journalled.
+
+use crate::Signal;
+use crate::schema::{self, Column, Kind, Repeated, Schema};
+use crate::view::{LogsView, TracesView};
+use crate::wire::{Fields, MAX_DEPTH, Payload, WireError, packed_varints};
+
+/// What a request holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Spans, log records or data points.
+    pub items: u64,
+    /// Of these, how many cannot be kept: spans whose trace or span id is missing, all zero or of the wrong length.
+    pub rejected: u64,
+}
+
+/// Reads every byte of a request as prost would and counts its items.
+///
+/// # Errors
+/// [`WireError`] for exactly the requests that a full decode refuses.
+pub fn check(signal: Signal, request: &[u8]) -> Result<Counts, WireError> {
+    match signal {
+        Signal::Traces => {
+            scan(&schema::TRACES_REQUEST, request, MAX_DEPTH)?;
+            count_spans(request)
+        }
+        Signal::Logs => {
+            scan(&schema::LOGS_REQUEST, request, MAX_DEPTH)?;
+            let mut items = 0;
+            LogsView::new(request).for_each(&mut |_, _, _| {
+                items += 1;
+                Ok(())
+            })?;
+            Ok(Counts { items, rejected: 0 })
+        }
+        Signal::Metrics => {
+            scan(&schema::METRICS_REQUEST, request, MAX_DEPTH)?;
+            Ok(Counts { items: crate::metrics::count_points(request)?, rejected: 0 })
+        }
+    }
+}
+
+fn count_spans(request: &[u8]) -> Result<Counts, WireError> {
+    let mut counts = Counts::default();
+    TracesView::new(request).for_each(&mut |_, _, span| {
+        counts.items += 1;
+        if span.ids().is_none() {
+            counts.rejected += 1;
+        }
+        Ok(())
+    })?;
+    Ok(counts)
+}
+
+/// `depth`: how many levels may still nest below this message.
+pub(crate) fn scan(schema: &Schema, message: &[u8], depth: u32) -> Result<(), WireError> {
+    for field in Fields::at_depth(message, depth) {
+        let field = field?;
+        match schema.column(field.number) {
+            Some(column) => scan_field(column, &field, depth)?,
+            None if depth == 0 => return Err(WireError::TooDeep),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+fn scan_field(column: &Column, field: &crate::wire::Field<'_>, depth: u32) -> Result<(), WireError> {
+    match column.kind {
+        Kind::Message(inner) => {
+            let depth = depth.checked_sub(1).ok_or(WireError::TooDeep)?;
+            scan(inner, field.bytes()?, depth)
+        }
+        Kind::Text => field.text().map(drop),
+        Kind::Hex | Kind::Base64 => field.bytes().map(drop),
+        kind => match field.payload {
+            Payload::Bytes(packed) if column.repeated == Repeated::Yes => scan_packed(kind, packed, field.number),
+            Payload::Varint(_) if is_varint(kind) => Ok(()),
+            Payload::Fixed64(_) if width(kind) == Some(8) => Ok(()),
+            Payload::Fixed32(_) if width(kind) == Some(4) => Ok(()),
+            _ => Err(WireError::WireType { number: field.number }),
+        },
+    }
+}
+
+fn scan_packed(kind: Kind, packed: &[u8], number: u32) -> Result<(), WireError> {
+    match width(kind) {
+        Some(width) if packed.len() % width == 0 => Ok(()),
+        Some(_) => Err(WireError::WireType { number }),
+        None => packed_varints(packed).try_for_each(|v| v.map(drop)),
+    }
+}
+
+fn is_varint(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Bool
+            | Kind::Uint32
+            | Kind::Uint64
+            | Kind::Int32
+            | Kind::Int64
+            | Kind::Sint32
+            | Kind::Enum(_)
+    )
+}
+
+fn width(kind: Kind) -> Option<usize> {
+    match kind {
+        Kind::Fixed64 | Kind::Sfixed64 | Kind::Double => Some(8),
+        Kind::Fixed32 => Some(4),
+        _ => None,
+    }
+}
