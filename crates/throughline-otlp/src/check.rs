@@ -74,7 +74,9 @@ fn scan_field(column: &Column, field: &crate::wire::Field<'_>, depth: u32) -> Re
         Kind::Text => field.text().map(drop),
         Kind::Hex | Kind::Base64 => field.bytes().map(drop),
         kind => match field.payload {
-            Payload::Bytes(packed) if column.repeated == Repeated::Yes => scan_packed(kind, packed, field.number),
+            Payload::Bytes(packed) if column.repeated == Repeated::Yes => {
+                scan_packed(kind, packed, field.number)
+            }
             Payload::Varint(_) if is_varint(kind) => Ok(()),
             Payload::Fixed64(_) if width(kind) == Some(8) => Ok(()),
             Payload::Fixed32(_) if width(kind) == Some(4) => Ok(()),
@@ -85,7 +87,7 @@ fn scan_field(column: &Column, field: &crate::wire::Field<'_>, depth: u32) -> Re
 
 fn scan_packed(kind: Kind, packed: &[u8], number: u32) -> Result<(), WireError> {
     match width(kind) {
-        Some(width) if packed.len() % width == 0 => Ok(()),
+        Some(width) if packed.len().is_multiple_of(width) => Ok(()),
         Some(_) => Err(WireError::WireType { number }),
         None => packed_varints(packed).try_for_each(|v| v.map(drop)),
     }
@@ -94,13 +96,7 @@ fn scan_packed(kind: Kind, packed: &[u8], number: u32) -> Result<(), WireError> 
 fn is_varint(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::Bool
-            | Kind::Uint32
-            | Kind::Uint64
-            | Kind::Int32
-            | Kind::Int64
-            | Kind::Sint32
-            | Kind::Enum(_)
+        Kind::Bool | Kind::Uint32 | Kind::Uint64 | Kind::Int32 | Kind::Int64 | Kind::Sint32 | Kind::Enum(_)
     )
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use crate::Signal;
 use crate::check::check;
 use crate::ids::{SpanId, TraceId, UnixNanos};
-use crate::model::{Dropped, Event, KeyValue, Link, LogRecord, Resource, Scope, Span, SpanKind, Status, Value};
+use crate::model::{
+    Dropped, Event, KeyValue, Link, LogRecord, Resource, Scope, Span, SpanKind, Status, Value,
+};
 use crate::view::{GroupView, KeyValueView, LogView, LogsView, SpanView, TracesView, key_values, messages};
 use crate::wire::{Field, Fields, WireError};
 
@@ -78,7 +80,10 @@ impl<'a> Groups<'a> {
 }
 
 fn decode_resource(group: GroupView<'_>) -> Result<Resource, WireError> {
-    Ok(Resource { attributes: attributes(key_values(group.head(), 1))?, schema_url: group.schema_url()?.to_owned() })
+    Ok(Resource {
+        attributes: attributes(key_values(group.head(), 1))?,
+        schema_url: group.schema_url()?.to_owned(),
+    })
 }
 
 fn decode_scope(group: GroupView<'_>) -> Result<Scope, WireError> {
@@ -96,7 +101,11 @@ fn decode_scope(group: GroupView<'_>) -> Result<Scope, WireError> {
 }
 
 /// `None` if the ids are invalid.
-pub(crate) fn span(view: &SpanView<'_>, resource: Arc<Resource>, scope: Arc<Scope>) -> Result<Option<Span>, WireError> {
+pub(crate) fn span(
+    view: &SpanView<'_>,
+    resource: Arc<Resource>,
+    scope: Arc<Scope>,
+) -> Result<Option<Span>, WireError> {
     let Some((trace_id, span_id)) = view.ids() else { return Ok(None) };
     let [dropped_attributes, dropped_events, dropped_links] = view.dropped;
     Ok(Some(Span {
@@ -124,8 +133,11 @@ pub(crate) fn span(view: &SpanView<'_>, resource: Arc<Resource>, scope: Arc<Scop
 }
 
 fn event(raw: &[u8]) -> Result<Event, WireError> {
-    let mut event =
-        Event { time: UnixNanos(0), name: String::new(), attributes: attributes(key_values(Fields::new(raw), 3))? };
+    let mut event = Event {
+        time: UnixNanos(0),
+        name: String::new(),
+        attributes: attributes(key_values(Fields::new(raw), 3))?,
+    };
     for field in Fields::new(raw) {
         let field = field?;
         match field.number {
@@ -154,7 +166,11 @@ fn link(raw: &[u8]) -> Result<Option<Link>, WireError> {
     Ok(Some(Link { trace_id, span_id, trace_state: trace_state.to_owned(), flags, attributes }))
 }
 
-pub(crate) fn log(view: &LogView<'_>, resource: Arc<Resource>, scope: Arc<Scope>) -> Result<LogRecord, WireError> {
+pub(crate) fn log(
+    view: &LogView<'_>,
+    resource: Arc<Resource>,
+    scope: Arc<Scope>,
+) -> Result<LogRecord, WireError> {
     Ok(LogRecord {
         time: if view.time.0 == 0 { view.observed } else { view.time },
         observed: view.observed,

@@ -269,12 +269,12 @@ impl SpanKind {
 }
 
 impl Value {
-    /// The value as text: strings bare, the rest as JSON would write it.
+    /// The value as text: strings, bytes (hex) and infinities bare, the rest as JSON would write it.
     #[must_use]
     pub fn to_text(&self) -> String {
-        match self {
-            Self::Str(s) => s.clone(),
-            other => crate::json::value(other).to_string(),
+        match crate::json::value(self) {
+            serde_json::Value::String(text) => text,
+            other => other.to_string(),
         }
     }
 }

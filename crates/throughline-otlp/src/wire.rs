@@ -97,7 +97,10 @@ impl<'a> Field<'a> {
 
     /// A varint truncated to 32 bits, as protobuf reads `uint32`, `int32` and enums.
     pub fn varint32(&self) -> Result<u32, WireError> {
-        #[expect(clippy::cast_possible_truncation, reason = "protobuf truncates 64-bit varints of 32-bit fields")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "protobuf truncates 64-bit varints of 32-bit fields"
+        )]
         self.varint().map(|v| v as u32)
     }
 
@@ -294,7 +297,10 @@ mod tests {
         check(&[0x12, 3, b'h'], "input ends inside a field, at byte 1");
         check(&[0x00], "invalid field tag, at byte 0");
         check(&[0x0c], "invalid field tag, at byte 1");
-        check(&[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02], "varint too long, at byte 1");
+        check(
+            &[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02],
+            "varint too long, at byte 1",
+        );
         check(&[0x0b; 200], "messages nest deeper than 100");
     }
 }

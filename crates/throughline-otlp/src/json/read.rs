@@ -60,7 +60,9 @@ impl<'de> Visitor<'de> for MessageSeed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(name) = map.next_key::<Cow<'_, str>>()? {
             match self.schema.named(&name) {
-                Some(column) => map.next_value_seed(FieldSeed { column, element: Repeated::No, out: self.out })?,
+                Some(column) => {
+                    map.next_value_seed(FieldSeed { column, element: Repeated::No, out: self.out })?
+                }
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -93,7 +95,9 @@ impl<'de> Visitor<'de> for FieldSeed<'_> {
             (false, Kind::Hex) => "a string of hex digits",
             (false, Kind::Base64) => "a base64 string",
             (false, Kind::Bool) => "a boolean",
-            (false, Kind::Message(inner)) => return write!(f, "an object ({}) in `{}`", inner.name, self.column.json),
+            (false, Kind::Message(inner)) => {
+                return write!(f, "an object ({}) in `{}`", inner.name, self.column.json);
+            }
             (false, Kind::Double) => "a number",
             (false, _) => "an integer",
         };
@@ -101,7 +105,11 @@ impl<'de> Visitor<'de> for FieldSeed<'_> {
     }
 
     fn visit_unit<E: Error>(self) -> Result<(), E> {
-        if self.element == Repeated::Yes { Err(E::invalid_type(serde::de::Unexpected::Unit, &self)) } else { Ok(()) }
+        if self.element == Repeated::Yes {
+            Err(E::invalid_type(serde::de::Unexpected::Unit, &self))
+        } else {
+            Ok(())
+        }
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
@@ -209,9 +217,16 @@ impl FieldSeed<'_> {
             _ => None,
         };
         if !range.is_some_and(|range| range.contains(&value)) {
-            return Err(E::custom(format_args!("invalid value: integer `{value}`, expected {}", Expecting(&self))));
+            return Err(E::custom(format_args!(
+                "invalid value: integer `{value}`, expected {}",
+                Expecting(&self)
+            )));
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "in range, see above")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            reason = "in range, see above"
+        )]
         match self.column.kind {
             Kind::Double => self.put_fixed64((value as f64).to_bits()),
             Kind::Fixed64 | Kind::Sfixed64 => self.put_fixed64(value as u64),
