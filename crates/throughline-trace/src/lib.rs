@@ -1,1 +1,31 @@
-//! Spans to one assembled trace across links: tree, waits, findings. Pure.
+//! Spans to one assembled trace, across links. Pure: no I/O, no clock (`now` is handed in), nothing but what was
+//! received.
+//!
+//! In the order data flows:
+//!
+//! - [`model`]: what goes in and the assembled picture that comes out;
+//! - `tree`: parents, missing parents, loops, duplicates; depth-first order;
+//! - [`hop`]: which message a span sent or processed, and how long that message waited;
+//! - `linked`: the traces this one came from and went into;
+//! - [`finding`]: what is wrong with the trace, and at which hop;
+//! - [`text`], [`json`]: the picture written down; [`time`]: durations and times as people read them.
+//!
+//! It never invents: a parent that was not received is a ghost that says what is known of it, a negative wait is
+//! stated as clock skew and not clamped, and the order in which spans arrived makes no difference.
+
+mod assemble;
+pub mod finding;
+pub mod hop;
+pub mod json;
+mod linked;
+pub mod model;
+pub mod text;
+pub mod time;
+mod tree;
+
+pub use assemble::assemble;
+pub use finding::{Cause, Finding, FindingKind, Hop, Severity};
+pub use hop::{HopKey, Wait, WaitSource, open_hops};
+pub use model::{
+    Direction, Input, Lineage, LinkedTrace, Missing, Neighbour, Node, NodeId, NodeKind, State, Trace,
+};

@@ -1,0 +1,142 @@
+//! Messages whose two halves, the send and the processing, stand in traces that do not know each other.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use throughline_otlp::{Span, SpanId, TraceId, Value};
+use throughline_semconv::{header, own};
+
+use super::rules::Scene;
+use super::{Cause, Finding, FindingKind, Hop};
+use crate::hop::{self, HopKey};
+use crate::model::{Node, State};
+
+/// Sends and processings of all spans at hand, by message.
+struct Messages<'a> {
+    sent: BTreeMap<HopKey, &'a Span>,
+    processed: BTreeMap<HopKey, Vec<&'a Span>>,
+}
+
+impl<'a> Messages<'a> {
+    fn of(spans: impl Iterator<Item = &'a Span>) -> Self {
+        let mut messages = Self { sent: BTreeMap::new(), processed: BTreeMap::new() };
+        for span in spans {
+            for key in HopKey::all_of(span) {
+                if hop::is_send(span) {
+                    messages.sent.entry(key).or_insert(span);
+                } else {
+                    messages.processed.entry(key).or_default().push(span);
+                }
+            }
+        }
+        messages
+    }
+}
+
+pub(super) fn lost_contexts(scene: &Scene<'_>) -> Vec<Finding> {
+    let ours = || scene.nodes.iter().filter_map(|node| Some((node, node.span()?)));
+    let theirs = scene.neighbours.iter().flat_map(|n| &n.spans);
+    let messages = Messages::of(ours().map(|(_, span)| span).chain(theirs));
+    let mut lost: Vec<Finding> = Vec::new();
+    for (node, span) in ours() {
+        if hop::is_process(span) {
+            lost.extend(lost_on_arrival(scene, node, span, &messages));
+        } else if hop::is_send(span) {
+            lost.extend(lost_after_send(scene, node, span, &messages));
+        }
+    }
+    lost
+}
+
+/// A processing of ours whose message came without context, or whose send stands in a trace we do not link.
+fn lost_on_arrival(scene: &Scene<'_>, node: &Node, span: &Span, messages: &Messages<'_>) -> Option<Finding> {
+    let keys = HopKey::all_of(span);
+    let send = keys.iter().find_map(|key| {
+        let send = messages.sent.get(key)?;
+        (send.trace_id != scene.id && !links_to(span, send.trace_id)).then_some(*send)
+    });
+    let cause = cause(span);
+    if send.is_none() && (cause != Cause::NotInjected || !span.links.is_empty()) {
+        return None;
+    }
+    let above = node.parent.and_then(|id| scene.nodes.get(id.0)).and_then(Node::span);
+    let above = above.filter(|above| hop::is_send(above));
+    if send.is_none() && above.is_some() {
+        return None;
+    }
+    Some(Finding {
+        kind: FindingKind::ContextLost { cause, other: send.map(|send| send.trace_id) },
+        node: Some(node.id),
+        hop: Some(Hop {
+            from: send.map(|send| send.service().to_owned()),
+            destination: hop::destination(span).or_else(|| send.and_then(hop::destination)),
+            to: Some(span.service().to_owned()),
+        }),
+    })
+}
+
+/// Processings of our message in traces that do not link us: one finding per receiving service.
+fn lost_after_send(scene: &Scene<'_>, node: &Node, span: &Span, messages: &Messages<'_>) -> Vec<Finding> {
+    let processed = HopKey::of(span).and_then(|key| messages.processed.get(&key));
+    let mut told = BTreeSet::new();
+    let mut lost = Vec::new();
+    for process in processed.into_iter().flatten() {
+        let kept = process.trace_id == scene.id || links_to(process, scene.id);
+        if kept || !told.insert(process.service()) {
+            continue;
+        }
+        lost.push(Finding {
+            kind: FindingKind::ContextLost { cause: cause(process), other: Some(process.trace_id) },
+            node: Some(node.id),
+            hop: Some(Hop {
+                from: Some(span.service().to_owned()),
+                destination: hop::destination(span),
+                to: Some(process.service().to_owned()),
+            }),
+        });
+    }
+    lost
+}
+
+fn links_to(span: &Span, trace: TraceId) -> bool {
+    span.links.iter().any(|link| link.trace_id == trace)
+}
+
+fn cause(process: &Span) -> Cause {
+    match process.attribute(own::HEADERS_FOUND) {
+        Some(Value::Str(found)) if found.split(',').any(|name| name.trim() == header::TRACEPARENT) => {
+            Cause::NotContinued
+        }
+        Some(Value::Str(_)) => Cause::NotInjected,
+        _ => Cause::Unknown,
+    }
+}
+
+/// Sends of ours, gone well, that nobody is known to have processed. Told only of a quiet trace.
+pub(super) fn not_consumed(scene: &Scene<'_>) -> Vec<Finding> {
+    if scene.state == State::Arriving {
+        return Vec::new();
+    }
+    let spans =
+        || scene.nodes.iter().filter_map(Node::span).chain(scene.neighbours.iter().flat_map(|n| &n.spans));
+    let linked: HashSet<SpanId> =
+        spans().flat_map(|s| &s.links).filter(|l| l.trace_id == scene.id).map(|l| l.span_id).collect();
+    let processed = Messages::of(spans()).processed;
+    let is_open = |node: &&Node| match node.span() {
+        Some(span) if hop::is_send(span) && !span.is_error() => {
+            !node.children.iter().filter_map(|id| scene.nodes.get(id.0)?.span()).any(hop::is_process)
+                && !linked.contains(&span.span_id)
+                && !HopKey::of(span).is_some_and(|key| processed.contains_key(&key))
+        }
+        _ => false,
+    };
+    let tell = |node: &Node| Finding {
+        kind: FindingKind::NotConsumed,
+        node: Some(node.id),
+        hop: Some(Hop {
+            from: node.service().map(str::to_owned),
+            destination: node.span().and_then(hop::destination),
+            to: None,
+        }),
+    };
+    scene.nodes.iter().filter(is_open).map(tell).collect()
+}

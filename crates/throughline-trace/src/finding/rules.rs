@@ -1,0 +1,109 @@
+//! What each node tells by itself and together with its parent. What takes two traces to see is in `context`.
+
+use std::collections::HashSet;
+
+use throughline_otlp::{Span, SpanId, SpanKind, TraceId, Value};
+use throughline_semconv::own;
+
+use super::{Finding, FindingKind, Hop, context};
+use crate::hop;
+use crate::model::{Neighbour, Node, NodeId, NodeKind, State};
+
+/// A span that starts this long after its parent ended, with no queue in between, continues a context that somebody
+/// kept and used again.
+const STALE_AFTER_NANOS: i128 = 600 * 1_000_000_000;
+/// Differences between two machines' clocks below this are everyday life.
+const CLOCK_TOLERANCE_NANOS: i128 = 1_000_000;
+
+/// What findings are told from.
+pub(crate) struct Scene<'a> {
+    pub(crate) id: TraceId,
+    pub(crate) nodes: &'a [Node],
+    pub(crate) cut: &'a [NodeId],
+    pub(crate) neighbours: &'a [Neighbour],
+    pub(crate) state: State,
+}
+
+/// All findings: problems first, then in the order of the tree.
+pub(crate) fn find(scene: &Scene<'_>) -> Vec<Finding> {
+    let mut findings = context::lost_contexts(scene);
+    let mut ids = HashSet::new();
+    for node in scene.nodes {
+        findings.extend(of_node(scene, node));
+        findings.extend(reused(node, &mut ids));
+    }
+    findings.extend(scene.cut.iter().map(|id| Finding {
+        kind: FindingKind::ParentLoop,
+        node: Some(*id),
+        hop: None,
+    }));
+    findings.extend(context::not_consumed(scene));
+    findings.sort_by_key(|finding| (finding.severity(), finding.node, finding.name()));
+    findings
+}
+
+/// What one node tells together with its parent.
+fn of_node(scene: &Scene<'_>, node: &Node) -> Vec<Finding> {
+    let mut kinds = Vec::new();
+    let mut hop = None;
+    let parent = node.parent.and_then(|id| scene.nodes.get(id.0));
+    match &node.what {
+        NodeKind::Missing(missing) => {
+            let child = node.children.first().and_then(|id| scene.nodes.get(id.0));
+            hop = Some(Hop {
+                from: missing.service.clone(),
+                destination: missing.destination.clone(),
+                to: child.and_then(Node::service).map(str::to_owned),
+            });
+            kinds.push(FindingKind::MissingParent { span_id: missing.span_id });
+        }
+        NodeKind::Span(span) => {
+            let above = parent.and_then(Node::span);
+            if above.is_some() || hop::is_process(span) {
+                hop = Some(hop_into(span, above));
+            }
+            kinds.extend(clock_skew(node, span, above).map(|nanos| FindingKind::ClockSkew { nanos }));
+            kinds.extend(stale(span, above).map(|nanos| FindingKind::StaleContext { nanos }));
+            if span.attribute(own::HEADERS_CONFLICT) == Some(&Value::Bool(true)) {
+                kinds.push(FindingKind::HeadersConflict);
+            }
+            if let Some(names) = span.attribute(own::HEADERS_DROPPED).and_then(hop::text) {
+                kinds.push(FindingKind::HeadersDropped { names });
+            }
+        }
+    }
+    kinds.into_iter().map(|kind| Finding { kind, node: Some(node.id), hop: hop.clone() }).collect()
+}
+
+fn hop_into(span: &Span, above: Option<&Span>) -> Hop {
+    let queue = if hop::is_process(span) { hop::destination(span) } else { None };
+    Hop {
+        from: above.map(|s| s.service().to_owned()),
+        destination: queue,
+        to: Some(span.service().to_owned()),
+    }
+}
+
+/// A negative wait; else a child in another service that starts before its parent.
+fn clock_skew(node: &Node, span: &Span, above: Option<&Span>) -> Option<i128> {
+    let lag = match (&node.wait, above) {
+        (Some(wait), _) => wait.nanos(),
+        (None, Some(above)) if above.service() != span.service() => span.start.since(above.start),
+        _ => return None,
+    };
+    (lag < -CLOCK_TOLERANCE_NANOS).then_some(-lag)
+}
+
+fn stale(span: &Span, above: Option<&Span>) -> Option<i128> {
+    let above = above.filter(|above| !hop::is_process(span) && !hop::is_send(above))?;
+    let idle = span.start.since(above.end);
+    (idle > STALE_AFTER_NANOS).then_some(idle)
+}
+
+/// Reported on the second of two spans with one id. Spans of one id and different kind are Zipkin's way and fine.
+fn reused(node: &Node, ids: &mut HashSet<(SpanId, SpanKind)>) -> Option<Finding> {
+    let span = node.span()?;
+    let first = ids.insert((span.span_id, span.kind));
+    let kind = FindingKind::SpanIdReused { span_id: span.span_id };
+    (!first).then_some(Finding { kind, node: Some(node.id), hop: None })
+}

@@ -1,0 +1,218 @@
+//! The hop: which message a span sent or processed, and how long that message waited in the queue. Reads all
+//! generations of attribute names.
+
+use std::collections::{BTreeSet, HashMap};
+
+use throughline_otlp::model::{self, KeyValue};
+use throughline_otlp::{Span, SpanId, SpanKind, TraceId, UnixNanos, Value};
+use throughline_semconv::{attribute, own};
+
+use crate::model::{Direction, Neighbour};
+
+/// Names one message wherever it is met, without trace context: what joins a send to its processing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HopKey {
+    /// `kafka`, ….
+    pub system: String,
+    /// Topic.
+    pub destination: String,
+    /// Partition, as text.
+    pub partition: String,
+    /// Offset.
+    pub offset: i64,
+}
+
+/// The time a message spent in its queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// Topic, queue or stream.
+    pub destination: String,
+    /// Partition, if known.
+    pub partition: Option<String>,
+    /// Offset, if known.
+    pub offset: Option<i64>,
+    /// When it went in.
+    pub from: UnixNanos,
+    /// When its processing began.
+    pub until: UnixNanos,
+    /// What `from` is.
+    pub source: WaitSource,
+}
+
+/// What a wait is counted from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitSource {
+    /// The record's own timestamp, in whole milliseconds.
+    RecordTimestamp,
+    /// The start of the send span, because the record's timestamp is not on the span.
+    SendStart,
+}
+
+impl Wait {
+    /// Length in nanoseconds; **negative if the two clocks disagree**.
+    #[must_use]
+    pub fn nanos(&self) -> i128 {
+        self.until.since(self.from)
+    }
+
+    /// `orders p2 @17`, as much of it as is known.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let mut place = self.destination.clone();
+        if let Some(partition) = &self.partition {
+            place.push_str(" p");
+            place.push_str(partition);
+        }
+        if let Some(offset) = self.offset {
+            place.push_str(&format!(" @{offset}"));
+        }
+        place
+    }
+}
+
+impl HopKey {
+    /// The message a send or process span is about, if the span says all of it.
+    #[must_use]
+    pub fn of(span: &Span) -> Option<Self> {
+        if !is_send(span) && !is_process(span) {
+            return None;
+        }
+        Self::from_attributes(&span.attributes, &span.attributes)
+    }
+
+    /// All messages of a process span: its own, and those its links name (a batch).
+    #[must_use]
+    pub fn all_of(span: &Span) -> Vec<Self> {
+        let links = span.links.iter().filter(|_| is_process(span));
+        let linked = links.filter_map(|link| Self::from_attributes(&link.attributes, &span.attributes));
+        Self::of(span).into_iter().chain(linked).collect()
+    }
+
+    /// What varies by message from `own`, what is shared from `shared` where `own` is silent.
+    fn from_attributes(own: &[KeyValue], shared: &[KeyValue]) -> Option<Self> {
+        let either = |key| model::find(own, key).or_else(|| model::find(shared, key)).and_then(text);
+        Some(Self {
+            system: either(attribute::MESSAGING_SYSTEM)?,
+            destination: either(attribute::MESSAGING_DESTINATION_NAME)?,
+            partition: model::find(own, attribute::MESSAGING_DESTINATION_PARTITION_ID).and_then(text)?,
+            offset: model::find(own, attribute::MESSAGING_KAFKA_OFFSET).and_then(int)?,
+        })
+    }
+}
+
+/// Whether the span sent a message: PRODUCER, or a CLIENT that says it sends.
+#[must_use]
+pub fn is_send(span: &Span) -> bool {
+    match span.kind {
+        SpanKind::Producer => true,
+        SpanKind::Client => matches!(operation_type(span), Some("send" | "publish" | "create")),
+        _ => false,
+    }
+}
+
+/// Whether the span processed a message: CONSUMER, unless it says it only received or settled.
+#[must_use]
+pub fn is_process(span: &Span) -> bool {
+    span.kind == SpanKind::Consumer && !matches!(operation_type(span), Some("receive" | "settle"))
+}
+
+fn operation_type(span: &Span) -> Option<&str> {
+    match span.attribute(attribute::MESSAGING_OPERATION_TYPE) {
+        Some(Value::Str(kind)) => Some(kind),
+        _ => None,
+    }
+}
+
+/// The topic, queue or stream a span is about.
+#[must_use]
+pub fn destination(span: &Span) -> Option<String> {
+    span.attribute(attribute::MESSAGING_DESTINATION_NAME).and_then(text)
+}
+
+/// Messages of which only one half, send or processing, is at hand, in the trace or what it is linked with. Whoever has
+/// a store can look the other half up by its key and hand its trace in as a neighbour of [`Direction::SameMessage`]:
+/// that is how a hop that lost its context is found.
+#[must_use]
+pub fn open_hops(id: TraceId, spans: &[Span], neighbours: &[Neighbour]) -> Vec<HopKey> {
+    let ours = || spans.iter().filter(|span| span.trace_id == id);
+    let linked = neighbours.iter().filter(|n| n.direction != Direction::SameMessage).flat_map(|n| &n.spans);
+    let all: Vec<&Span> = ours().chain(linked).collect();
+    let keys = |role: fn(&Span) -> bool| -> BTreeSet<HopKey> {
+        all.iter().filter(|span| role(span)).flat_map(|span| HopKey::all_of(span)).collect()
+    };
+    let (sent, processed) = (keys(is_send), keys(is_process));
+    let open = |key: &HopKey| sent.contains(key) != processed.contains(key);
+    let open: BTreeSet<HopKey> = ours().flat_map(HopKey::all_of).filter(open).collect();
+    open.into_iter().collect()
+}
+
+/// Spans by id, of this trace and its neighbours, to follow links and parents with.
+pub(crate) type Known<'a> = HashMap<(TraceId, SpanId), &'a Span>;
+
+/// How long the message that `span` processed waited; for a batch, its longest.
+pub(crate) fn wait(span: &Span, known: &Known<'_>) -> Option<Wait> {
+    if !is_process(span) {
+        return None;
+    }
+    let send = span.parent.and_then(|parent| known.get(&(span.trace_id, parent))).copied();
+    if let Some(wait) = wait_from(span, &span.attributes, send.filter(|send| is_send(send))) {
+        return Some(wait);
+    }
+    let over_links = span.links.iter().filter_map(|link| wait_over(span, link, known));
+    let oldest = millis(&span.attributes, own::BATCH_OLDEST_ORIGIN).and_then(|from| {
+        Some(Wait {
+            destination: destination(span)?,
+            partition: None,
+            offset: None,
+            from,
+            until: span.start,
+            source: WaitSource::RecordTimestamp,
+        })
+    });
+    // On a tie a link comes first (`min_by_key` keeps the first): it knows partition and offset.
+    over_links.chain(oldest).min_by_key(|wait| wait.from)
+}
+
+/// How long the message behind one link of a process span waited.
+pub(crate) fn wait_over(span: &Span, link: &model::Link, known: &Known<'_>) -> Option<Wait> {
+    let send = known.get(&(link.trace_id, link.span_id)).copied();
+    wait_from(span, &link.attributes, send.filter(|send| is_send(send)))
+}
+
+/// From the record's timestamp in `message` (the attributes that describe the one message), else from its send.
+fn wait_from(span: &Span, message: &[KeyValue], send: Option<&Span>) -> Option<Wait> {
+    let (from, source) = match (millis(message, own::RECORD_TIMESTAMP), send) {
+        (Some(from), _) => (from, WaitSource::RecordTimestamp),
+        (None, Some(send)) => (send.start, WaitSource::SendStart),
+        (None, None) => return None,
+    };
+    let of_message = |key| model::find(message, key);
+    let name = of_message(attribute::MESSAGING_DESTINATION_NAME).and_then(text);
+    Some(Wait {
+        destination: name.or_else(|| destination(span)).or_else(|| send.and_then(destination))?,
+        partition: of_message(attribute::MESSAGING_DESTINATION_PARTITION_ID).and_then(text),
+        offset: of_message(attribute::MESSAGING_KAFKA_OFFSET).and_then(int),
+        from,
+        until: span.start,
+        source,
+    })
+}
+
+fn millis(attributes: &[KeyValue], key: &str) -> Option<UnixNanos> {
+    let millis = u64::try_from(model::find(attributes, key).and_then(int)?).ok()?;
+    millis.checked_mul(1_000_000).map(UnixNanos)
+}
+
+/// A value as text, `None` if it is empty.
+pub(crate) fn text(value: &Value) -> Option<String> {
+    Some(value.to_text()).filter(|text| !text.is_empty() && *value != Value::Empty)
+}
+
+/// A value as an integer: legacy instrumentation writes offsets as strings.
+pub(crate) fn int(value: &Value) -> Option<i64> {
+    match value {
+        Value::Int(int) => Some(*int),
+        Value::Str(text) => text.parse().ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,95 @@
+//! Columns: the tree on the left, how long a span took, how long its message waited and where, on the right. When the
+//! width is short the place of the wait goes first, then the wait, then the duration; the tree is cut last.
+
+use super::line::{Line, Style};
+use super::rows::Row;
+use crate::time;
+
+/// Below this the tree would be all ellipses: columns give way first.
+const LEAST_TREE: usize = 32;
+const GAP: &str = "  ";
+
+/// The columns' widths; 0 for a column that is not shown.
+pub(super) struct Columns {
+    tree: usize,
+    took: usize,
+    waited: usize,
+    place: usize,
+}
+
+impl Columns {
+    /// As wide as the rows need, as many as fit.
+    pub(super) fn of(rows: &[Row], width: Option<usize>) -> Self {
+        let widest = |cell: fn(&Row) -> usize| rows.iter().map(cell).max().unwrap_or(0);
+        let full = Self {
+            tree: widest(|row| row.tree.width()).max(LEAST_TREE),
+            took: widest(|row| cell_width(&took(row))).max("took".len()),
+            waited: widest(|row| cell_width(&waited(row))),
+            place: widest(|row| cell_width(&place(row))),
+        };
+        let full =
+            if full.waited > 0 { Self { waited: full.waited.max("waited".len()), ..full } } else { full };
+        let Some(width) = width else { return full };
+        // What gives way, in this order.
+        let choices =
+            [(full.took, full.waited, full.place), (full.took, full.waited, 0), (full.took, 0, 0), (0, 0, 0)];
+        for (took, waited, place) in choices {
+            let right: usize = [took, waited, place].iter().filter(|w| **w > 0).map(|w| w + GAP.len()).sum();
+            if width >= LEAST_TREE + right {
+                return Self { tree: full.tree.min(width - right), took, waited, place };
+            }
+        }
+        Self { tree: full.tree.min(width), took: 0, waited: 0, place: 0 }
+    }
+
+    /// The first line, with the columns' names.
+    pub(super) fn heading(&self, title: Line) -> Line {
+        // The id must stay whole: where it is wider than the tree, the names move right, and off if need be.
+        let mut line = title;
+        line.push(Style::Plain, &" ".repeat(self.tree.saturating_sub(line.width())));
+        self.cells(&mut line, &[("took", Style::Quiet), ("waited", Style::Quiet), ("", Style::Quiet)]);
+        line
+    }
+
+    /// One row with its cells.
+    pub(super) fn lay(&self, row: Row) -> Line {
+        let (took, waited, place) = (took(&row), waited(&row), place(&row));
+        let mut line = row.tree;
+        line.fit(self.tree);
+        self.cells(&mut line, &[(&took, Style::Plain), (&waited, Style::Wait), (&place, Style::Wait)]);
+        line
+    }
+
+    fn cells(&self, line: &mut Line, cells: &[(&str, Style<'_>); 3]) {
+        let [(took, quiet), (waited, wait), (place, at)] = *cells;
+        for (text, style, width) in [(took, quiet, self.took), (waited, wait, self.waited)] {
+            if width > 0 {
+                line.push(
+                    Style::Plain,
+                    &format!("{GAP}{}", " ".repeat(width.saturating_sub(cell_width(text)))),
+                );
+                line.push(style, text);
+            }
+        }
+        if self.place > 0 {
+            line.push(Style::Plain, GAP);
+            line.push(at, place);
+        }
+    }
+}
+
+fn took(row: &Row) -> String {
+    row.took.map(time::duration).unwrap_or_default()
+}
+
+fn waited(row: &Row) -> String {
+    row.wait.as_ref().map(|wait| time::duration(wait.nanos())).unwrap_or_default()
+}
+
+fn place(row: &Row) -> String {
+    row.wait.as_ref().map(|wait| wait.place()).unwrap_or_default()
+}
+
+fn cell_width(text: &str) -> usize {
+    Line::text(text).width()
+}
