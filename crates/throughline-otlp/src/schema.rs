@@ -1,5 +1,7 @@
 //! OTLP's messages as tables: field numbers, JSON names and types. One table serves the whole-request scan
 //! ([`crate::check`]) and the JSON transcoder ([`crate::json`]), so the two cannot disagree.
+//!
+//! tidy: long file, because it is one table.
 
 use Kind::{
     Base64, Bool, Double, Enum, Fixed32, Fixed64, Hex, Int32, Int64, Message, Sfixed64, Sint32, Text, Uint32,
