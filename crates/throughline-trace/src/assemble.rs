@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use throughline_otlp::{LogRecord, Span, SpanId, TraceId, UnixNanos, Value};
+use throughline_otlp::{LogRecord, Span, SpanId, UnixNanos, Value};
 use throughline_semconv::{attribute, own};
 
 use crate::finding;

@@ -168,7 +168,7 @@ impl fmt::Display for Finding {
             FindingKind::StaleContext { .. } => {
                 f.write_str("a context was used again after its span had ended")?
             }
-            FindingKind::NotConsumed => f.write_str("no span of the message's processing is known")?,
+            FindingKind::NotConsumed => f.write_str("no processing of a message is known")?,
         }
         if let Some(hop) = &self.hop {
             write!(f, " at {hop}")?;

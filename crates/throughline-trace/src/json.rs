@@ -175,3 +175,39 @@ fn time(time: UnixNanos) -> String {
 fn length(nanos: i128) -> i64 {
     i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cases;
+
+    /// The three spans of the source's live run, as it prints them.
+    #[test]
+    fn it_has_what_the_source_prints_with_its_types() {
+        let text = "
+            1 01 - api internal 1000-1012 checkout/start
+            1 02 01 api producer 1003-1006 domain-events publish ; messaging.system=kafka messaging.destination.name=domain-events messaging.operation=publish messaging.kafka.message.key=429a7e3408f6408f
+            1 03 02 worker-email consumer 1043-1053 domain-events process ; messaging.system=kafka messaging.destination.name=domain-events messaging.kafka.consumer.group=demo-v1 messaging.kafka.partition=2 throughline.record.timestamp=1005";
+        let json = super::render(&cases::trace(text, &[]));
+        let spans = json["spans"].as_array().unwrap();
+        let printed: Vec<_> = spans
+            .iter()
+            .map(|s| [&s["operation"], &s["kind"], &s["service"]].map(|v| v.as_str().unwrap()))
+            .collect();
+        assert_eq!(json["traceID"], "00000000000000000000000000000001");
+        assert_eq!(json["spanCount"], 3);
+        assert_eq!(json["services"], serde_json::json!(["api", "worker-email"]));
+        assert_eq!(
+            printed,
+            [
+                ["checkout/start", "internal", "api"],
+                ["domain-events publish", "producer", "api"],
+                ["domain-events process", "consumer", "worker-email"],
+            ]
+        );
+        assert_eq!(spans[1]["attributes"]["messaging.kafka.message.key"], "429a7e3408f6408f");
+        assert_eq!(spans[2]["attributes"]["messaging.kafka.partition"], 2);
+        assert_eq!(spans[2]["parentSpanID"], spans[1]["spanID"]);
+        assert_eq!(spans[2]["wait"]["nanos"], 38_000_000);
+        assert_eq!(spans[2]["wait"]["countedFrom"], "record-timestamp");
+    }
+}

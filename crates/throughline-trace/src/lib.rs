@@ -29,3 +29,8 @@ pub use hop::{HopKey, Wait, WaitSource, open_hops};
 pub use model::{
     Direction, Input, Lineage, LinkedTrace, Missing, Neighbour, Node, NodeId, NodeKind, State, Trace,
 };
+
+#[cfg(test)]
+mod cases;
+#[cfg(test)]
+mod tests;

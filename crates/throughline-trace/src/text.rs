@@ -68,11 +68,11 @@ pub fn render(trace: &Trace, options: &TextOptions) -> String {
     lines.push(Line::default());
     lines.extend(summary(trace).wrap(width));
     for finding in &trace.findings {
-        let style = match finding.severity() {
-            Severity::Problem => Style::Error,
-            Severity::Notice => Style::Quiet,
+        let (style, mark) = match finding.severity() {
+            Severity::Problem => (Style::Error, '!'),
+            Severity::Notice => (Style::Quiet, '·'),
         };
-        lines.extend(Line::styled(style, format!("! {finding}")).wrap(width));
+        lines.extend(Line::styled(style, format!("{mark} {finding}")).wrap(width));
     }
     lines.iter().map(|line| line.write(width, options.colour) + "\n").collect()
 }
@@ -118,10 +118,11 @@ fn counted(count: usize, noun: &str) -> String {
 fn contributors(trace: &Trace) -> Vec<Line> {
     let of = |direction| trace.linked.iter().filter(move |linked| linked.direction == direction);
     let mut lines = Vec::new();
-    for (direction, heading) in [
+    let headings = [
         (Direction::Contributor, "linked: came from"),
-        (Direction::SameMessage, "not linked, yet of one message with it"),
-    ] {
+        (Direction::SameMessage, "broken off: it shares a message, and no link, with"),
+    ];
+    for (direction, heading) in headings {
         let total = of(direction).count();
         if total == 0 {
             continue;

@@ -44,44 +44,38 @@ pub(crate) fn find(scene: &Scene<'_>) -> Vec<Finding> {
 
 /// What one node tells together with its parent.
 fn of_node(scene: &Scene<'_>, node: &Node) -> Vec<Finding> {
-    let mut kinds = Vec::new();
-    let mut hop = None;
-    let parent = node.parent.and_then(|id| scene.nodes.get(id.0));
-    match &node.what {
+    let above = node.parent.and_then(|id| scene.nodes.get(id.0)).and_then(Node::span);
+    let (kinds, hop) = match &node.what {
         NodeKind::Missing(missing) => {
             let child = node.children.first().and_then(|id| scene.nodes.get(id.0));
-            hop = Some(Hop {
-                from: missing.service.clone(),
-                destination: missing.destination.clone(),
-                to: child.and_then(Node::service).map(str::to_owned),
-            });
-            kinds.push(FindingKind::MissingParent { span_id: missing.span_id });
+            let hop =
+                hop(missing.service.as_deref(), missing.destination.clone(), child.and_then(Node::service));
+            (vec![FindingKind::MissingParent { span_id: missing.span_id }], hop)
         }
         NodeKind::Span(span) => {
-            let above = parent.and_then(Node::span);
-            if above.is_some() || hop::is_process(span) {
-                hop = Some(hop_into(span, above));
-            }
-            kinds.extend(clock_skew(node, span, above).map(|nanos| FindingKind::ClockSkew { nanos }));
-            kinds.extend(stale(span, above).map(|nanos| FindingKind::StaleContext { nanos }));
-            if span.attribute(own::HEADERS_CONFLICT) == Some(&Value::Bool(true)) {
-                kinds.push(FindingKind::HeadersConflict);
-            }
-            if let Some(names) = span.attribute(own::HEADERS_DROPPED).and_then(hop::text) {
-                kinds.push(FindingKind::HeadersDropped { names });
-            }
+            let queue = if hop::is_process(span) { hop::destination(span) } else { None };
+            (of_span(node, span, above), hop(above.map(|above| above.service()), queue, Some(span.service())))
         }
-    }
+    };
     kinds.into_iter().map(|kind| Finding { kind, node: Some(node.id), hop: hop.clone() }).collect()
 }
 
-fn hop_into(span: &Span, above: Option<&Span>) -> Hop {
-    let queue = if hop::is_process(span) { hop::destination(span) } else { None };
-    Hop {
-        from: above.map(|s| s.service().to_owned()),
-        destination: queue,
-        to: Some(span.service().to_owned()),
+fn of_span(node: &Node, span: &Span, above: Option<&Span>) -> Vec<FindingKind> {
+    let mut kinds = Vec::new();
+    kinds.extend(clock_skew(node, span, above).map(|nanos| FindingKind::ClockSkew { nanos }));
+    kinds.extend(stale(span, above).map(|nanos| FindingKind::StaleContext { nanos }));
+    if span.attribute(own::HEADERS_CONFLICT) == Some(&Value::Bool(true)) {
+        kinds.push(FindingKind::HeadersConflict);
     }
+    let dropped = span.attribute(own::HEADERS_DROPPED).and_then(hop::text);
+    kinds.extend(dropped.map(|names| FindingKind::HeadersDropped { names }));
+    kinds
+}
+
+/// Only what crosses a queue or a service's border is a hop.
+fn hop(from: Option<&str>, destination: Option<String>, to: Option<&str>) -> Option<Hop> {
+    let crosses = destination.is_some() || (from.is_some() && from != to);
+    crosses.then(|| Hop { from: from.map(str::to_owned), destination, to: to.map(str::to_owned) })
 }
 
 /// A negative wait; else a child in another service that starts before its parent.

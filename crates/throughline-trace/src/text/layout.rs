@@ -1,12 +1,14 @@
 //! Columns: the tree on the left, how long a span took, how long its message waited and where, on the right. When the
-//! width is short the place of the wait goes first, then the wait, then the duration; the tree is cut last.
+//! width is short the place of the wait goes first, then the tree is cut, then the wait and the duration go.
 
 use super::line::{Line, Style};
 use super::rows::Row;
 use crate::time;
 
-/// Below this the tree would be all ellipses: columns give way first.
+/// Below this the tree would be all ellipses: the other columns give way.
 const LEAST_TREE: usize = 32;
+/// `Trace: ` and an id, which the columns' names stand beside.
+const TITLE: usize = 39;
 const GAP: &str = "  ";
 
 /// The columns' widths; 0 for a column that is not shown.
@@ -22,7 +24,7 @@ impl Columns {
     pub(super) fn of(rows: &[Row], width: Option<usize>) -> Self {
         let widest = |cell: fn(&Row) -> usize| rows.iter().map(cell).max().unwrap_or(0);
         let full = Self {
-            tree: widest(|row| row.tree.width()).max(LEAST_TREE),
+            tree: widest(|row| row.tree.width()).max(TITLE),
             took: widest(|row| cell_width(&took(row))).max("took".len()),
             waited: widest(|row| cell_width(&waited(row))),
             place: widest(|row| cell_width(&place(row))),
@@ -30,12 +32,15 @@ impl Columns {
         let full =
             if full.waited > 0 { Self { waited: full.waited.max("waited".len()), ..full } } else { full };
         let Some(width) = width else { return full };
-        // What gives way, in this order.
-        let choices =
-            [(full.took, full.waited, full.place), (full.took, full.waited, 0), (full.took, 0, 0), (0, 0, 0)];
-        for (took, waited, place) in choices {
+        // What gives way, in this order: the place rather than the tree, then the tree down to its least, then the rest.
+        let choices = [
+            (full.tree, full.took, full.waited, full.place),
+            (LEAST_TREE, full.took, full.waited, 0),
+            (LEAST_TREE, full.took, 0, 0),
+        ];
+        for (least, took, waited, place) in choices {
             let right: usize = [took, waited, place].iter().filter(|w| **w > 0).map(|w| w + GAP.len()).sum();
-            if width >= LEAST_TREE + right {
+            if width >= least + right {
                 return Self { tree: full.tree.min(width - right), took, waited, place };
             }
         }
@@ -44,9 +49,12 @@ impl Columns {
 
     /// The first line, with the columns' names.
     pub(super) fn heading(&self, title: Line) -> Line {
-        // The id must stay whole: where it is wider than the tree, the names move right, and off if need be.
         let mut line = title;
-        line.push(Style::Plain, &" ".repeat(self.tree.saturating_sub(line.width())));
+        // The id must stay whole, so where it is wider than the tree the names are left out.
+        if line.width() > self.tree {
+            return line;
+        }
+        line.fit(self.tree);
         self.cells(&mut line, &[("took", Style::Quiet), ("waited", Style::Quiet), ("", Style::Quiet)]);
         line
     }
