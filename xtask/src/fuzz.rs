@@ -14,7 +14,7 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer
 /// Each target for `seconds`. A crash leaves its input in `fuzz/artifacts/` and fails the run.
 pub fn run(seconds: u32) -> Result<(), Failure> {
     let fuzz = run::root().join("fuzz");
-    let host = host()?;
+    let host = run::host()?;
     let mut build = run::cargo();
     build
         .args(["build", "--release", "--bins", "--target", &host])
@@ -54,10 +54,4 @@ fn targets(fuzz: &Path) -> Result<Vec<String>, Failure> {
         entries.filter_map(|entry| entry.ok()?.path().file_stem()?.to_str().map(str::to_owned)).collect();
     names.sort();
     Ok(names)
-}
-
-fn host() -> Result<String, Failure> {
-    let version = run::output(std::process::Command::new("rustc").arg("-vV"))?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    host.map(str::to_owned).ok_or_else(|| Failure("rustc -vV names no host".to_owned()))
 }

@@ -51,6 +51,13 @@ pub fn output(command: &mut Command) -> Result<String, Failure> {
         .map_err(|_| Failure(format!("`{shown}` printed something that is not UTF-8")))
 }
 
+/// The target triple of this machine.
+pub fn host() -> Result<String, Failure> {
+    let version = output(Command::new("rustc").arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).ok_or_else(|| Failure("rustc -vV names no host".to_owned()))
+}
+
 fn shown(command: &Command) -> String {
     let program = command.get_program().to_string_lossy();
     let program = program.rsplit('/').next().unwrap_or_default().to_owned();

@@ -64,9 +64,6 @@ fn sources() -> Result<Vec<Source>, Failure> {
     Ok(sources)
 }
 
-/// Packages of other platforms are not looked at: a machine need not have downloaded them.
-const HOST: &str = "x86_64-unknown-linux-gnu";
-
 fn metadata() -> Result<serde_json::Value, Failure> {
     let text = run::output(run::cargo().args([
         "metadata",
