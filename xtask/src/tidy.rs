@@ -65,13 +65,8 @@ fn sources() -> Result<Vec<Source>, Failure> {
 }
 
 fn metadata() -> Result<serde_json::Value, Failure> {
-    let text = run::output(run::cargo().args([
-        "metadata",
-        "--format-version",
-        "1",
-        "--locked",
-        "--filter-platform",
-        HOST,
-    ]))?;
+    // Packages of other platforms are not looked at: a machine need not have downloaded them.
+    let arguments = ["metadata", "--format-version", "1", "--locked", "--filter-platform"];
+    let text = run::output(run::cargo().args(arguments).arg(run::host()?))?;
     serde_json::from_str(&text).map_err(|error| Failure(format!("cargo metadata: {error}")))
 }
