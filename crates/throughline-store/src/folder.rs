@@ -1,0 +1,238 @@
+//! The store's folder: its manifest, and what is found in it on open. Owns which directories are blocks; a damaged one is
+//! renamed and reported, never deleted and never fatal. Refuses folders of newer versions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::block::{
+    self, Block, BlockId, FORMAT_VERSION, Opened, View, directory_name, io_error, rename_away,
+};
+use crate::error::StoreError;
+
+/// `store.json`
+const MANIFEST: &str = "store.json";
+
+/// A block (or the manifest) that could not be read and was put out of the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Where it is now; `None` if it was not there at all.
+    pub path: Option<PathBuf>,
+    /// What was wrong with it.
+    pub why: String,
+}
+
+/// `store.json`: which blocks there should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    /// [`FORMAT_VERSION`] it was written with.
+    format: u32,
+    /// Number of the next block. Numbers are not used twice.
+    next: u64,
+    /// Blocks, oldest first.
+    blocks: BTreeSet<BlockId>,
+    /// Highest position in a block that was dropped: if all are, this is what is committed.
+    dropped_up_to: Option<u64>,
+}
+
+/// The folder with its manifest as last written.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    dir: PathBuf,
+    manifest: Manifest,
+}
+
+/// What opening found.
+pub(crate) struct Found {
+    pub(crate) folder: Folder,
+    /// Oldest first.
+    pub(crate) blocks: Vec<Arc<View>>,
+    pub(crate) set_aside: Vec<SetAside>,
+}
+
+impl Folder {
+    /// Opens the folder, creating it if need be.
+    pub(crate) fn open(dir: &Path) -> Result<Found, StoreError> {
+        fs::create_dir_all(dir).map_err(io_error("create", dir))?;
+        let mut set_aside = Vec::new();
+        let manifest = read_manifest(dir, &mut set_aside)?;
+        let mut folder = Self { dir: dir.to_owned(), manifest };
+        let directories = folder.directories()?;
+        let mut blocks = BTreeMap::new();
+        for (id, path) in &directories {
+            if let Some(view) = open_or_set_aside(path, *id, &mut set_aside)? {
+                blocks.insert(*id, view);
+            }
+        }
+        verify_newest(&mut blocks, &mut set_aside)?;
+        for id in folder.manifest.blocks.difference(&directories.keys().copied().collect()) {
+            set_aside.push(SetAside { path: None, why: format!("{} is missing", directory_name(*id)) });
+        }
+        folder.manifest.blocks = blocks.keys().copied().collect();
+        folder.manifest.next = folder.manifest.next.max(directories.keys().last().map_or(0, |id| id.0 + 1));
+        folder.save()?;
+        Ok(Found { folder, blocks: blocks.into_values().collect(), set_aside })
+    }
+
+    /// Up to where everything was committed before blocks were dropped.
+    pub(crate) fn dropped_up_to(&self) -> Option<u64> {
+        self.manifest.dropped_up_to
+    }
+
+    /// A new block, listed.
+    pub(crate) fn create_block(&mut self) -> Result<Arc<Block>, StoreError> {
+        let id = BlockId(self.manifest.next);
+        self.manifest.next += 1;
+        let block = Block::create(&self.dir, id)?;
+        self.manifest.blocks.insert(id);
+        self.save()?;
+        Ok(block)
+    }
+
+    /// Drops a block. Renaming it is what drops it, and needs no space; so this works on a full disk, where the manifest
+    /// may only be writable after the unlink.
+    pub(crate) fn drop_block(&mut self, view: &View) -> Result<(), StoreError> {
+        let gone = rename_away(&view.block.path, "dropped")?;
+        self.manifest.blocks.remove(&view.block.id);
+        self.manifest.dropped_up_to = self.manifest.dropped_up_to.max(Some(view.summary.last));
+        let saved = self.save();
+        fs::remove_dir_all(&gone).map_err(io_error("remove", &gone))?;
+        if saved.is_err() {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    /// Puts a damaged block out of the way.
+    pub(crate) fn set_aside(&mut self, view: &View, why: &StoreError) -> Result<SetAside, StoreError> {
+        let aside = set_aside(&view.block.path, why)?;
+        self.manifest.blocks.remove(&view.block.id);
+        self.save()?;
+        Ok(aside)
+    }
+
+    fn save(&self) -> Result<(), StoreError> {
+        let path = self.dir.join(MANIFEST);
+        let temporary = self.dir.join("store.json.new");
+        let write = || -> io::Result<()> {
+            let mut file = File::create(&temporary)?;
+            file.write_all(&serde_json::to_vec_pretty(&self.manifest)?)?;
+            file.sync_all()?;
+            fs::rename(&temporary, &path)
+        };
+        write().map_err(io_error("write", &path))?;
+        block::sync(&self.dir)
+    }
+
+    /// Directories of blocks. What an interrupted drop left behind is removed on the way.
+    fn directories(&self) -> Result<BTreeMap<BlockId, PathBuf>, StoreError> {
+        let mut directories = BTreeMap::new();
+        for entry in fs::read_dir(&self.dir).map_err(io_error("list", &self.dir))? {
+            let path = entry.map_err(io_error("list", &self.dir))?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            match name.and_then(block::parse_directory_name) {
+                Some((id, None)) => drop(directories.insert(id, path)),
+                Some((_, Some("dropped"))) => fs::remove_dir_all(&path).map_err(io_error("remove", &path))?,
+                _ => {}
+            }
+        }
+        Ok(directories)
+    }
+}
+
+/// The manifest; a fresh one if there is none. One that cannot be read is set aside: blocks describe themselves.
+fn read_manifest(dir: &Path, aside: &mut Vec<SetAside>) -> Result<Manifest, StoreError> {
+    /// Read first: a newer manifest may lack what [`Manifest`] needs.
+    #[derive(Deserialize)]
+    struct Version {
+        format: u32,
+    }
+    let fresh = Manifest { format: FORMAT_VERSION, next: 0, blocks: BTreeSet::new(), dropped_up_to: None };
+    let path = dir.join(MANIFEST);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(fresh),
+        Err(error) => return Err(io_error("read", &path)(error)),
+    };
+    let version: Result<Version, _> = serde_json::from_slice(&bytes);
+    match version.and_then(|Version { format }| match format {
+        found if found > FORMAT_VERSION => Ok(Err(found)),
+        _ => serde_json::from_slice::<Manifest>(&bytes).map(Ok),
+    }) {
+        Ok(Ok(manifest)) => Ok(Manifest { format: FORMAT_VERSION, ..manifest }),
+        Ok(Err(found)) => Err(StoreError::NewerFormat { path, found, supported: FORMAT_VERSION }),
+        Err(error) => {
+            let source = io::Error::new(io::ErrorKind::InvalidData, error);
+            aside.push(set_aside(&path, &io_error("read", &path)(source))?);
+            Ok(fresh)
+        }
+    }
+}
+
+fn open_or_set_aside(
+    path: &Path,
+    id: BlockId,
+    aside: &mut Vec<SetAside>,
+) -> Result<Option<Arc<View>>, StoreError> {
+    match Block::open(path, id) {
+        Ok(Opened::Block(view)) => Ok(Some(Arc::new(view))),
+        Ok(Opened::Empty) => {
+            fs::remove_dir_all(path).map_err(io_error("remove", path))?;
+            Ok(None)
+        }
+        Err(error) if error.is_damage() => {
+            aside.push(set_aside(path, &error)?);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A crash can only have harmed what was being written. Older blocks were complete before, and reading them all would
+/// make opening as slow as the store is large; what is wrong with them shows when they are read.
+fn verify_newest(
+    blocks: &mut BTreeMap<BlockId, Arc<View>>,
+    aside: &mut Vec<SetAside>,
+) -> Result<(), StoreError> {
+    let Some(newest) = blocks.last_entry() else { return Ok(()) };
+    let block = &newest.get().block;
+    let damaged = match block.damaged_files() {
+        Ok(files) if files.is_empty() => return Ok(()),
+        Ok(files) => {
+            let why = format!(
+                "checksum mismatch in {}",
+                files.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join(", ")
+            );
+            io_error("verify", &block.path)(io::Error::new(io::ErrorKind::InvalidData, why))
+        }
+        Err(error) if error.is_damage() => error,
+        Err(error) => return Err(error),
+    };
+    aside.push(set_aside(&block.path, &damaged)?);
+    newest.remove();
+    Ok(())
+}
+
+fn set_aside(path: &Path, why: &StoreError) -> Result<SetAside, StoreError> {
+    // The name must be free even if a block of this number was set aside before.
+    let suffix = (0u32..)
+        .map(|n| if n == 0 { "damaged".to_owned() } else { format!("damaged-{n}") })
+        .find(|suffix| !path.with_added_extension(suffix).exists())
+        .unwrap_or_default();
+    Ok(SetAside { path: Some(rename_away(path, &suffix)?), why: report(why) })
+}
+
+/// The error with its causes, on one line.
+fn report(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,256 @@
+//! The index's fields and terms. Owns how a fact becomes bytes in the index; refuses to know documents or queries.
+//!
+//! Every indexed field holds raw bytes: no tokenizer, no stemming, no positions. A term starts with the signal's tag, so
+//! that spans and log records share the fields and never meet. Part of the format: see [`crate::FORMAT_VERSION`].
+
+use tantivy::schema::{BytesOptions, Field, NumericOptions, Schema};
+use tantivy::{IndexSettings, Term};
+use throughline_otlp::Signal;
+
+use crate::search::Hop;
+
+/// Longest term kept whole. Longer ones keep their beginning and a hash of all of it; what is found through such a term
+/// is, like everything found, verified on the stored span.
+const LONGEST_TERM: usize = 200;
+
+/// Longest service or operation name that is listed whole.
+const LONGEST_NAME: usize = 1024;
+
+/// A field of the index; the discriminant is its number in the schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Column {
+    /// Stored: the span's or record's own one-item OTLP request.
+    Otlp,
+    /// Column: start of the span, time of the record, Unix nanoseconds.
+    Time,
+    /// Column: duration of the span, nanoseconds; records have none.
+    Duration,
+    /// The tag alone: every document of a signal.
+    Signal,
+    /// Trace id, 16 bytes.
+    Trace,
+    /// Span id, 8 bytes.
+    Span,
+    /// Parent span id, 8 bytes.
+    Parent,
+    /// Service.
+    Service,
+    /// What services and operations are listed from: [`operation_term`].
+    Operation,
+    /// Span name.
+    Name,
+    /// Kind, one byte.
+    Kind,
+    /// Only on errors.
+    Error,
+    /// Key, zero byte, value as text.
+    Attribute,
+    /// Trace id a span links to, 16 bytes; not the span's own trace.
+    Link,
+    /// System, destination, partition and offset, zero bytes between.
+    Hop,
+}
+
+const ALL: [(Column, &str); 15] = [
+    (Column::Otlp, "otlp"),
+    (Column::Time, "time"),
+    (Column::Duration, "duration"),
+    (Column::Signal, "signal"),
+    (Column::Trace, "trace"),
+    (Column::Span, "span"),
+    (Column::Parent, "parent"),
+    (Column::Service, "service"),
+    (Column::Operation, "operation"),
+    (Column::Name, "name"),
+    (Column::Kind, "kind"),
+    (Column::Error, "error"),
+    (Column::Attribute, "attribute"),
+    (Column::Link, "link"),
+    (Column::Hop, "hop"),
+];
+
+/// Name of [`Column::Time`] in the column store.
+pub(crate) const TIME: &str = "time";
+/// Name of [`Column::Duration`] in the column store.
+pub(crate) const DURATION: &str = "duration";
+
+impl Column {
+    pub(crate) fn field(self) -> Field {
+        Field::from_field_id(self as u32)
+    }
+}
+
+/// The schema of every block.
+pub(crate) fn schema() -> Schema {
+    let mut builder = Schema::builder();
+    for (column, name) in ALL {
+        let field = match column {
+            Column::Otlp => builder.add_bytes_field(name, BytesOptions::default().set_stored()),
+            Column::Time | Column::Duration => {
+                builder.add_u64_field(name, NumericOptions::default().set_fast())
+            }
+            _ => builder.add_bytes_field(name, BytesOptions::default().set_indexed()),
+        };
+        debug_assert_eq!(field, column.field(), "fields are numbered in the order of ALL");
+    }
+    builder.build()
+}
+
+/// How stored documents are kept. A thread per segment for compression buys nothing with one writing thread.
+pub(crate) fn settings() -> IndexSettings {
+    IndexSettings { docstore_compress_dedicated_thread: false, ..IndexSettings::default() }
+}
+
+/// Terms of one document or query: many short byte strings in one allocation, each with its field.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Terms {
+    bytes: Vec<u8>,
+    ends: Vec<(Column, u32)>,
+}
+
+impl Terms {
+    /// Adds a term made of the parts, in this order, without anything between them.
+    pub(crate) fn push(&mut self, signal: Signal, column: Column, parts: &[&[u8]]) {
+        let start = self.bytes.len();
+        self.bytes.push(tag(signal));
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
+        if column != Column::Operation {
+            bound(&mut self.bytes, start);
+        }
+        self.ends.push((column, u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)));
+    }
+
+    /// The term that lists a hop.
+    pub(crate) fn push_hop(&mut self, hop: &Hop) {
+        let Hop { system, destination, partition, offset } = hop;
+        self.push(
+            Signal::Traces,
+            Column::Hop,
+            &[
+                system.as_bytes(),
+                b"\0",
+                destination.as_bytes(),
+                b"\0",
+                partition.as_bytes(),
+                b"\0",
+                offset.as_bytes(),
+            ],
+        );
+    }
+
+    /// The term that lists an operation: two bytes length of the service, service, kind, name; both as [`listed`].
+    pub(crate) fn push_operation(&mut self, service: &str, kind: u8, name: &str) {
+        let (service, name) = (listed(service), listed(name));
+        let parts = [&service_prefix(service), &[kind][..], name.as_bytes()];
+        self.push(Signal::Traces, Column::Operation, &parts);
+    }
+
+    /// Number of terms.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Term number `index`.
+    pub(crate) fn get(&self, index: usize) -> Option<(Column, &[u8])> {
+        let (column, end) = *self.ends.get(index)?;
+        let start = match index.checked_sub(1) {
+            Some(before) => self.ends.get(before)?.1,
+            None => 0,
+        };
+        Some((column, self.bytes.get(start as usize..end as usize)?))
+    }
+
+    /// All terms, as the index asks for them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Term> {
+        (0..self.len())
+            .filter_map(|index| self.get(index))
+            .map(|(column, bytes)| Term::from_field_bytes(column.field(), bytes))
+    }
+}
+
+/// First byte of every term of a signal.
+pub(crate) fn tag(signal: Signal) -> u8 {
+    match signal {
+        Signal::Traces => b's',
+        Signal::Logs => b'l',
+        Signal::Metrics => b'm',
+    }
+}
+
+/// A name as services and operations are listed: at most [`LONGEST_NAME`] bytes of it, cut between characters.
+pub(crate) fn listed(name: &str) -> &str {
+    name.get(..name.floor_char_boundary(LONGEST_NAME)).unwrap_or(name)
+}
+
+/// How the operation terms of a service begin, after the tag.
+pub(crate) fn service_prefix(service: &str) -> Vec<u8> {
+    let service = listed(service).as_bytes();
+    let length = u16::try_from(service.len()).unwrap_or(u16::MAX);
+    [&length.to_be_bytes(), service].concat()
+}
+
+/// Service, kind and name of an operation term; `None` if it is none.
+pub(crate) fn parse_operation(term: &[u8]) -> Option<(&str, u8, &str)> {
+    let (_tag, rest) = term.split_first()?;
+    let (length, rest) = rest.split_first_chunk::<2>()?;
+    let (service, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+    let (kind, name) = rest.split_first()?;
+    Some((str::from_utf8(service).ok()?, *kind, str::from_utf8(name).ok()?))
+}
+
+fn bound(bytes: &mut Vec<u8>, start: usize) {
+    let Some(term) = bytes.get(start..) else { return };
+    if term.len() > LONGEST_TERM {
+        let hash = fnv1a(term).to_be_bytes();
+        bytes.truncate(start + LONGEST_TERM - hash.len());
+        bytes.extend_from_slice(&hash);
+    }
+}
+
+/// FNV-1a, 64 bits: part of the format, so it may never change (std's hasher may).
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_numbered_as_declared() {
+        let schema = schema();
+        for (column, name) in ALL {
+            assert_eq!(schema.get_field(name).unwrap(), column.field());
+        }
+    }
+
+    #[test]
+    fn operations_read_back() {
+        let mut terms = Terms::default();
+        let long = "é".repeat(1000);
+        for (service, name) in [("api", "send orders"), ("a\0b", ""), ("", "x\0y"), (&*long, &*long)] {
+            terms.push_operation(service, b'4', name);
+            let (_, term) = terms.get(terms.len() - 1).unwrap();
+            assert_eq!(parse_operation(term), Some((listed(service), b'4', listed(name))));
+        }
+        assert_eq!(parse_operation(b"s"), None);
+        assert_eq!(listed(&long).len(), LONGEST_NAME);
+    }
+
+    #[test]
+    fn long_terms_are_cut_to_one_length_and_still_differ() {
+        let mut terms = Terms::default();
+        let long = vec![b'x'; 10_000];
+        terms.push(Signal::Traces, Column::Attribute, &[&long, b"1"]);
+        terms.push(Signal::Traces, Column::Attribute, &[&long, b"2"]);
+        terms.push(Signal::Traces, Column::Attribute, &[&long, b"1"]);
+        let [one, two, again] = [0, 1, 2].map(|i| terms.get(i).unwrap().1.to_vec());
+        assert_eq!((one.len(), two.len()), (LONGEST_TERM, LONGEST_TERM));
+        assert_ne!(one, two);
+        assert_eq!(one, again);
+    }
+}
