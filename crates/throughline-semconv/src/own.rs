@@ -27,3 +27,9 @@ pub const HEADERS_CONFLICT: &str = "throughline.headers.conflict";
 pub const HEADERS_DROPPED: &str = "throughline.headers.dropped";
 /// Why a link is there: `parent`, `conflict`, `ambient`, `creation`, `contributor`.
 pub const LINK_REASON: &str = "throughline.link.reason";
+/// On the exception event of one failed message of a batch: the trace the message came from.
+pub const MESSAGE_TRACE_ID: &str = "throughline.message.trace_id";
+/// Likewise the span that sent it.
+pub const MESSAGE_SPAN_ID: &str = "throughline.message.span_id";
+/// `true` if a message's `x-tenant-id` and its baggage's `tenant.id` differ; the header wins.
+pub const TENANT_CONFLICT: &str = "throughline.tenant.conflict";

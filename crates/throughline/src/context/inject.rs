@@ -1,0 +1,254 @@
+//! A context to the headers of one outgoing message: exactly one `traceparent`, nothing stale, within the byte budget.
+
+use super::baggage::{self, Encoded};
+use super::{Carried, TraceParent, carried, tracestate};
+use crate::correlation::{InvalidId, adopted, baggage_tenant, derived, validate};
+use crate::counters::{Event, count};
+use crate::headers::{HeaderSink, HeaderSource, OWNED};
+use crate::settings;
+use opentelemetry::baggage::BaggageExt;
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceState};
+use opentelemetry::{Context, KeyValue};
+use std::borrow::Cow;
+use std::sync::Arc;
+use throughline_semconv::{header, own};
+
+/// Writes the current context into headers: the source's `injectTraceHeaders`.
+///
+/// Replaces whatever trace headers were there, so that a forwarded record ends up with exactly one `traceparent` and no
+/// stale `tracestate` or `baggage`. A correlation id or tenant that the application has put into the headers stays.
+///
+/// Inside a [`send_keeping_context`](crate::send_keeping_context) span a message that already has a creation context comes
+/// back untouched.
+#[must_use = "the headers are returned, not changed in place"]
+pub fn inject_trace_headers<H: HeaderSink>(headers: H) -> H {
+    // Cloned first: a sink is foreign code, and the current context must not be borrowed while it runs.
+    inject_context(&Context::current(), headers)
+}
+
+/// Writes a context into headers; see [`inject_trace_headers`].
+///
+/// Without a valid span in `cx` the trace headers of a message that is merely passed on stay as they are.
+#[must_use = "the headers are returned, not changed in place"]
+pub fn inject_context<H: HeaderSink>(cx: &Context, headers: H) -> H {
+    let present = Present::read(&headers);
+    let span = cx.span();
+    let span_context = span.span_context();
+    if present.traceparent && KeepsCreation::applies(cx, span_context) {
+        return headers;
+    }
+    let mut outgoing = Outgoing::new(cx, span_context, &present);
+    if outgoing.size() > settings::header_budget() {
+        if let Some(dropped) = outgoing.fit(cx, settings::header_budget()) {
+            span.set_attribute(KeyValue::new(own::HEADERS_DROPPED, dropped));
+        }
+    }
+    let mut owned = OWNED;
+    let owned = present.names_to_replace(span_context.is_valid(), &outgoing, &mut owned);
+    outgoing.write(headers, owned)
+}
+
+/// Marks the context of a span that forwards a message without becoming its creator.
+pub(crate) struct KeepsCreation(pub(crate) SpanId);
+
+impl KeepsCreation {
+    /// Only for that very span: a send below it is a send like any other.
+    fn applies(cx: &Context, span: &SpanContext) -> bool {
+        cx.get::<Self>().is_some_and(|keeps| keeps.0 == span.span_id())
+    }
+}
+
+/// An id the message has already.
+#[derive(Default)]
+enum Id {
+    #[default]
+    Absent,
+    Adopted(Arc<str>),
+    /// There, and not one we can put on a span: left on the wire as it is, for it is not ours to overwrite.
+    Refused,
+}
+
+impl Id {
+    fn read(&mut self, value: &[u8]) {
+        match validate(value) {
+            Ok(id) => *self = Self::Adopted(id.into()),
+            Err(InvalidId::Empty) => {}
+            Err(InvalidId::TooLong(_) | InvalidId::Charset { .. }) => {
+                count(Event::ids_refused, 1);
+                *self = Self::Refused;
+            }
+        }
+    }
+
+    fn adopted(&self) -> Option<Arc<str>> {
+        if let Self::Adopted(id) = self { Some(Arc::clone(id)) } else { None }
+    }
+}
+
+/// What of ours the message has before we write.
+#[derive(Default)]
+struct Present {
+    traceparent: bool,
+    correlation: Id,
+    tenant: Id,
+}
+
+impl Present {
+    fn read<H: HeaderSource + ?Sized>(headers: &H) -> Self {
+        let mut present = Self::default();
+        headers.visit(&mut |name, value| {
+            let Some(value) = value else { return };
+            match name.len() {
+                11 if name.eq_ignore_ascii_case(header::TRACEPARENT.as_bytes()) => {
+                    present.traceparent |= TraceParent::parse(value).is_some();
+                }
+                11 if name.eq_ignore_ascii_case(header::X_TENANT_ID.as_bytes()) => present.tenant.read(value),
+                16 if name.eq_ignore_ascii_case(header::X_CORRELATION_ID.as_bytes()) => {
+                    present.correlation.read(value);
+                }
+                _ => {}
+            }
+        });
+        present
+    }
+
+    /// The names to clear: all of ours, but not an id that was refused; and without a trace of our own only what we write.
+    fn names_to_replace<'a>(
+        &self,
+        has_trace: bool,
+        outgoing: &Outgoing<'_>,
+        names: &'a mut [&'static str; OWNED.len()],
+    ) -> &'a [&'static str] {
+        let mut kept = 0;
+        for index in 0..names.len() {
+            let Some(name) = names.get(index).copied() else { break };
+            let replaced = match name {
+                header::X_CORRELATION_ID => !matches!(self.correlation, Id::Refused),
+                header::X_TENANT_ID => !matches!(self.tenant, Id::Refused),
+                header::BAGGAGE => has_trace || outgoing.baggage.is_some(),
+                _ => has_trace,
+            };
+            if replaced {
+                names.swap(kept, index);
+                kept += 1;
+            }
+        }
+        names.get(..kept).unwrap_or_default()
+    }
+}
+
+/// The headers to write.
+struct Outgoing<'a> {
+    traceparent: Option<[u8; super::traceparent::LENGTH]>,
+    tracestate: Option<Cow<'a, [u8]>>,
+    baggage: Option<Cow<'a, [u8]>>,
+    correlation: Option<Arc<str>>,
+    tenant: Option<Arc<str>>,
+}
+
+impl<'a> Outgoing<'a> {
+    fn new(cx: &'a Context, span: &SpanContext, present: &Present) -> Self {
+        let carried = carried(cx);
+        let same_trace = carried.filter(|carried| carried.trace_id == span.trace_id());
+        // The SDK drops bit 02 of unsampled spans: put back what the trace came with.
+        let flags = span.trace_flags().to_u8() | same_trace.map_or(0, |carried| carried.flags & 0b10);
+        let parent = TraceParent::new(span.trace_id(), span.span_id(), flags);
+        let correlation = match &present.correlation {
+            Id::Refused => None,
+            id => {
+                id.adopted().or_else(|| adopted(cx)).or_else(|| parent.map(|parent| derived(parent.trace_id)))
+            }
+        };
+        let tenant = match &present.tenant {
+            Id::Refused => None,
+            id => id
+                .adopted()
+                .or_else(|| carried.and_then(|carried| carried.tenant.clone()))
+                .or_else(|| baggage_tenant(cx)),
+        };
+        Self {
+            traceparent: parent.map(TraceParent::to_bytes),
+            tracestate: parent.and_then(|_| state(span, same_trace)),
+            baggage: bytes_of_baggage(cx, carried),
+            correlation,
+            tenant,
+        }
+    }
+
+    fn entries(&self) -> [Option<(&'static str, &[u8])>; 5] {
+        [
+            self.traceparent.as_ref().map(|value| (header::TRACEPARENT, value.as_slice())),
+            self.tracestate.as_deref().map(|value| (header::TRACESTATE, value)),
+            self.baggage.as_deref().map(|value| (header::BAGGAGE, value)),
+            self.correlation.as_deref().map(|value| (header::X_CORRELATION_ID, value.as_bytes())),
+            self.tenant.as_deref().map(|value| (header::X_TENANT_ID, value.as_bytes())),
+        ]
+    }
+
+    fn size(&self) -> usize {
+        self.entries().iter().flatten().map(|(name, value)| name.len() + value.len()).sum()
+    }
+
+    /// Leaves out what is least needed until the rest fits; says what. (The pathway, which would go first, is not written
+    /// by this version.)
+    fn fit(&mut self, cx: &Context, budget: usize) -> Option<&'static str> {
+        let had_baggage = self.baggage.is_some();
+        if had_baggage {
+            let allowed = settings::is_baggage_allowed;
+            let kept = cx.baggage().iter().filter(|(name, _)| allowed(name.as_str())).count();
+            count(Event::baggage_members_dropped, cx.baggage().len().saturating_sub(kept) as u64);
+            let value = baggage::encode(cx.baggage(), &allowed).value;
+            self.baggage = (!value.is_empty()).then_some(Cow::Owned(value));
+        }
+        if self.size() > budget && self.baggage.take().is_some() {
+            count(Event::baggage_dropped, 1);
+        }
+        let state_dropped = self.size() > budget && self.tracestate.take().is_some();
+        if state_dropped {
+            count(Event::tracestate_dropped, 1);
+        }
+        match (had_baggage, state_dropped) {
+            (true, true) => Some("baggage,tracestate"),
+            (true, false) => Some(header::BAGGAGE),
+            (false, true) => Some(header::TRACESTATE),
+            (false, false) => None,
+        }
+    }
+
+    fn write<H: HeaderSink>(&self, headers: H, owned: &[&'static str]) -> H {
+        let mut entries: [(&'static str, &[u8]); 5] = [("", b""); 5];
+        let mut length = 0;
+        for (slot, entry) in entries.iter_mut().zip(self.entries().into_iter().flatten()) {
+            *slot = entry;
+            length += 1;
+        }
+        headers.replace(owned, entries.get(..length).unwrap_or_default())
+    }
+}
+
+/// The raw bytes that came with this trace; if a sampler has put something into the SDK's state, that goes first.
+fn state<'a>(span: &SpanContext, same_trace: Option<&'a Carried>) -> Option<Cow<'a, [u8]>> {
+    let raw = same_trace.and_then(|carried| carried.tracestate.as_deref());
+    if *span.trace_state() == TraceState::NONE {
+        return raw.map(Cow::Borrowed);
+    }
+    let merged = tracestate::merge(span.trace_state(), raw);
+    (!merged.is_empty()).then_some(Cow::Owned(merged))
+}
+
+/// Untouched baggage goes out as the bytes that came in.
+fn bytes_of_baggage<'a>(cx: &Context, carried: Option<&'a Carried>) -> Option<Cow<'a, [u8]>> {
+    if cx.baggage().is_empty() {
+        return None;
+    }
+    match carried.and_then(|carried| carried.baggage.as_ref()) {
+        Some(raw) if raw.fit_to_forward && raw.is_still_in(cx) => Some(Cow::Borrowed(&*raw.raw)),
+        _ => {
+            let Encoded { value, over_limit } = baggage::encode(cx.baggage(), &|_| true);
+            if over_limit > 0 {
+                count(Event::baggage_members_dropped, over_limit);
+            }
+            (!value.is_empty()).then_some(Cow::Owned(value))
+        }
+    }
+}

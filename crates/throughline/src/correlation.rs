@@ -1,0 +1,115 @@
+//! The correlation id and the tenant: what may be adopted from a message, what stands in for a missing one, and how
+//! application code sets them. A business id is adopted, never overwritten.
+//!
+//! Order: the message's `x-correlation-id`; else the id of the context; else the first 16 hex digits of the trace id. Every
+//! service of one trace derives the same id, so a trace has one even if nobody ever set it.
+
+use crate::context::traceparent::first_half;
+use crate::context::{Carried, carried};
+use opentelemetry::Context;
+use opentelemetry::baggage::BaggageExt;
+use opentelemetry::trace::TraceContextExt;
+use std::sync::Arc;
+use throughline_semconv::own;
+
+/// Longest correlation id or tenant that is adopted, in bytes.
+pub const MAX_LENGTH: usize = 128;
+
+/// Why a correlation id or tenant was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidId {
+    /// Nothing there.
+    #[error("id is empty; leave it out to get the one derived from the trace id")]
+    Empty,
+    /// More than [`MAX_LENGTH`] bytes.
+    #[error("id has {0} bytes, at most {MAX_LENGTH} are allowed; send a hash or a shorter key")]
+    TooLong(usize),
+    /// A byte that is not visible ASCII.
+    #[error("id has byte 0x{byte:02x} at {at}; only visible ASCII (0x21 to 0x7e) travels safely in headers")]
+    Charset {
+        /// Where.
+        at: usize,
+        /// What.
+        byte: u8,
+    },
+}
+
+/// Checks length and charset; white space around the id is no part of it.
+///
+/// # Errors
+/// If the id is empty, longer than [`MAX_LENGTH`] or not visible ASCII.
+pub fn validate(id: &[u8]) -> Result<&str, InvalidId> {
+    let id = id.trim_ascii();
+    if id.is_empty() {
+        return Err(InvalidId::Empty);
+    }
+    if id.len() > MAX_LENGTH {
+        return Err(InvalidId::TooLong(id.len()));
+    }
+    let bad = id.iter().copied().enumerate().find(|(_, byte)| !byte.is_ascii_graphic());
+    match (bad, std::str::from_utf8(id)) {
+        (None, Ok(id)) => Ok(id),
+        (bad, _) => {
+            let (at, byte) = bad.unwrap_or_default();
+            Err(InvalidId::Charset { at, byte })
+        }
+    }
+}
+
+/// The correlation id of a context: what it carries, else what its trace id gives, `None` without either.
+#[must_use]
+pub fn correlation_id(cx: &Context) -> Option<Arc<str>> {
+    adopted(cx).or_else(|| {
+        let span = cx.span();
+        let span = span.span_context();
+        span.is_valid().then(|| derived(span.trace_id()))
+    })
+}
+
+/// The same context with another correlation id, for code that knows the business id (an order number, say).
+///
+/// ```
+/// use throughline::{correlation_id, with_correlation_id, opentelemetry::Context};
+/// let cx = with_correlation_id(&Context::current(), "order-42")?;
+/// assert_eq!(correlation_id(&cx).as_deref(), Some("order-42"));
+/// # Ok::<(), throughline::InvalidId>(())
+/// ```
+///
+/// # Errors
+/// See [`validate`].
+pub fn with_correlation_id(cx: &Context, id: impl AsRef<str>) -> Result<Context, InvalidId> {
+    let id = validate(id.as_ref().as_bytes())?;
+    Ok(Carried { correlation: Some(id.into()), ..Carried::of(cx) }.put_into(cx))
+}
+
+/// The tenant of a context: what its message or [`with_tenant`] said, else its baggage's `tenant.id`.
+#[must_use]
+pub fn tenant(cx: &Context) -> Option<Arc<str>> {
+    carried(cx).and_then(|carried| carried.tenant.clone()).or_else(|| baggage_tenant(cx))
+}
+
+/// The same context for another tenant. It travels as `x-tenant-id`.
+///
+/// A tenant read from a message is untrusted input: a label, never an authorisation.
+///
+/// # Errors
+/// See [`validate`].
+pub fn with_tenant(cx: &Context, tenant: impl AsRef<str>) -> Result<Context, InvalidId> {
+    let tenant = validate(tenant.as_ref().as_bytes())?;
+    Ok(Carried { tenant: Some(tenant.into()), ..Carried::of(cx) }.put_into(cx))
+}
+
+/// What the context carries itself, nothing derived.
+pub(crate) fn adopted(cx: &Context) -> Option<Arc<str>> {
+    carried(cx).and_then(|carried| carried.correlation.clone())
+}
+
+/// The stand-in for a trace that carries no id.
+pub(crate) fn derived(trace_id: opentelemetry::trace::TraceId) -> Arc<str> {
+    String::from_utf8_lossy(&first_half(trace_id)).into()
+}
+
+pub(crate) fn baggage_tenant(cx: &Context) -> Option<Arc<str>> {
+    let tenant = cx.baggage().get(own::TENANT_ID)?;
+    validate(tenant.as_str().as_bytes()).ok().map(Arc::from)
+}

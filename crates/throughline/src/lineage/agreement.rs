@@ -1,0 +1,86 @@
+//! Fan-in: a batch carries a correlation id, a tenant or a baggage value only if all its messages agree on it. Where they do
+//! not, each stands on its own link.
+
+use super::Contribution;
+use crate::context::{Carried, Incoming, carried};
+use crate::settings;
+use opentelemetry::baggage::{Baggage, BaggageExt, BaggageMetadata, KeyValueMetadata};
+use opentelemetry::{Context, KeyValue, StringValue};
+use std::sync::Arc;
+use throughline_semconv::own;
+
+/// What all messages of a batch have in common.
+pub(super) struct Agreement {
+    correlation: Option<Arc<str>>,
+    tenant: Option<Arc<str>>,
+    /// Holds the baggage members that all share.
+    baggage: Context,
+}
+
+impl Agreement {
+    pub(super) fn of(messages: &[Contribution]) -> Self {
+        Self {
+            correlation: common(messages, Incoming::correlation_id),
+            tenant: common(messages, Incoming::tenant),
+            baggage: common_baggage(messages),
+        }
+    }
+
+    /// What of one message the batch's own span does not say.
+    pub(super) fn describe_difference(&self, message: &Incoming, attributes: &mut Vec<KeyValue>) {
+        if self.correlation.is_none()
+            && let Some(id) = message.correlation_id()
+        {
+            attributes.push(KeyValue::new(own::CORRELATION_ID, id));
+        }
+        if self.tenant.is_none()
+            && let Some(tenant) = message.tenant()
+        {
+            attributes.push(KeyValue::new(own::TENANT_ID, tenant));
+        }
+        let agreed = self.baggage.baggage();
+        for (name, (value, _)) in message.context.baggage() {
+            // The tenant stands there already; what is not on the allow-list is not ours to show.
+            let shown = name.as_str() != own::TENANT_ID && settings::is_baggage_allowed(name.as_str());
+            if shown && agreed.get(name).is_none() {
+                attributes.push(KeyValue::new(format!("baggage.{name}"), value.clone()));
+            }
+        }
+    }
+
+    /// The context a batch starts from.
+    pub(super) fn into_context(self) -> Context {
+        if self.correlation.is_none() && self.tenant.is_none() {
+            return self.baggage;
+        }
+        Carried { correlation: self.correlation, tenant: self.tenant, ..Carried::NOTHING }
+            .put_into(&self.baggage)
+    }
+}
+
+fn common(messages: &[Contribution], of: fn(&Incoming) -> Option<Arc<str>>) -> Option<Arc<str>> {
+    let (first, rest) = messages.split_first()?;
+    let first = of(&first.incoming)?;
+    rest.iter().all(|message| of(&message.incoming).is_some_and(|other| other == first)).then_some(first)
+}
+
+fn common_baggage(messages: &[Contribution]) -> Context {
+    let Some((first, rest)) = messages.split_first() else { return Context::new() };
+    // Equal bytes were parsed once (by the same thread): the usual case needs no comparison of values.
+    if let Some(raw) = carried(&first.incoming.context).and_then(|carried| carried.baggage.as_ref())
+        && rest.iter().all(|message| raw.is_still_in(&message.incoming.context))
+    {
+        return raw.context.clone();
+    }
+    let shared = |name: &str, value: &(StringValue, BaggageMetadata)| {
+        rest.iter().all(|message| message.incoming.context.baggage().get(name) == Some(&value.0))
+    };
+    let members = first.incoming.context.baggage().iter();
+    let members = members.filter(|(name, value)| shared(name.as_str(), value));
+    let baggage: Baggage = members
+        .map(|(name, (value, properties))| {
+            KeyValueMetadata::new(name.clone(), value.clone(), properties.as_str())
+        })
+        .collect();
+    if baggage.is_empty() { Context::new() } else { Context::new().with_baggage(baggage) }
+}

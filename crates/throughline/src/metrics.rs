@@ -1,0 +1,160 @@
+//! The four messaging metrics of v1.44, through the global meter provider. Recorded whether or not a span is sampled.
+//!
+//! Labels are system, operation, destination, consumer group and `error.type`. The partition is left out on purpose: it
+//! multiplies every series by the number of partitions.
+
+use crate::settings::{self, Metrics};
+use crate::span::tracer::generation;
+use opentelemetry::metrics::{Counter, Histogram};
+use opentelemetry::{KeyValue, Value, global};
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use throughline_semconv::{attribute, metric};
+
+/// Instruments taken before the application has set its meter provider do nothing, for ever. Until somebody says that the
+/// providers are final, they are taken anew this often.
+const RETAKE: Duration = Duration::from_secs(5);
+
+struct Instruments {
+    operation: Histogram<f64>,
+    process: Histogram<f64>,
+    sent: Counter<u64>,
+    consumed: Counter<u64>,
+    events: Counter<u64>,
+}
+
+impl Instruments {
+    fn take() -> Self {
+        let meter = global::meter_with_scope(crate::span::tracer::scope());
+        let seconds = |name, says| {
+            let histogram = meter.f64_histogram(name).with_unit("s").with_description(says);
+            histogram.with_boundaries(metric::DURATION_BUCKETS.to_vec()).build()
+        };
+        let count = |name, unit, says| meter.u64_counter(name).with_unit(unit).with_description(says).build();
+        Self {
+            operation: seconds(metric::CLIENT_OPERATION_DURATION, "Duration of a messaging operation."),
+            process: seconds(metric::PROCESS_DURATION, "Duration of processing a message or batch."),
+            sent: count(metric::CLIENT_SENT_MESSAGES, "{message}", "Messages sent."),
+            consumed: count(metric::CLIENT_CONSUMED_MESSAGES, "{message}", "Messages delivered."),
+            events: count(
+                "throughline.events",
+                "{event}",
+                "What the library left out, refused or found in conflict.",
+            ),
+        }
+    }
+}
+
+struct Taken {
+    instruments: Instruments,
+    generation: usize,
+    at: Instant,
+}
+
+thread_local! {
+    static TAKEN: RefCell<Option<Taken>> = const { RefCell::new(None) };
+}
+
+fn with_instruments(record: impl FnOnce(&Instruments)) {
+    // A meter that itself sends messages would come back here: its own measurements are left out rather than looped.
+    let _ = TAKEN.try_with(|taken| {
+        let Ok(mut taken) = taken.try_borrow_mut() else { return };
+        let generation = generation();
+        let fresh = taken.as_ref().is_some_and(|taken| {
+            taken.generation == generation && (generation > 0 || taken.at.elapsed() < RETAKE)
+        });
+        if !fresh {
+            *taken = Some(Taken { instruments: Instruments::take(), generation, at: Instant::now() });
+        }
+        if let Some(taken) = &*taken {
+            record(&taken.instruments);
+        }
+    });
+}
+
+/// Which metrics an operation counts in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// Duration, and `messages` sent.
+    Send,
+    /// Duration only.
+    Client,
+    /// Processing time, and `messages` consumed.
+    Process,
+    /// Nothing.
+    Nothing,
+}
+
+/// What one span reports when it ends.
+pub(crate) struct Measured {
+    pub(crate) started: Instant,
+    pub(crate) measure: Measure,
+    pub(crate) operation: &'static str,
+    pub(crate) system: Value,
+    pub(crate) destination: Option<Arc<str>>,
+    pub(crate) group: Option<Arc<str>>,
+    /// Messages that were not counted before.
+    pub(crate) messages: u64,
+}
+
+impl Measured {
+    pub(crate) fn finish(self, error_type: Option<&str>) {
+        let mut labels = Vec::with_capacity(5);
+        labels.push(KeyValue::new(attribute::MESSAGING_OPERATION_NAME, self.operation));
+        labels.push(KeyValue::new(attribute::MESSAGING_SYSTEM, self.system));
+        if let Some(destination) = self.destination {
+            labels.push(KeyValue::new(attribute::MESSAGING_DESTINATION_NAME, destination));
+        }
+        if let Some(group) = self.group {
+            labels.push(KeyValue::new(attribute::MESSAGING_CONSUMER_GROUP_NAME, group));
+        }
+        if let Some(error_type) = error_type {
+            labels.push(KeyValue::new(attribute::ERROR_TYPE, error_type.to_owned()));
+        }
+        let seconds = self.started.elapsed().as_secs_f64();
+        with_instruments(|instruments| {
+            let (duration, counter) = match self.measure {
+                Measure::Send => (&instruments.operation, Some(&instruments.sent)),
+                Measure::Client => (&instruments.operation, None),
+                Measure::Process => (&instruments.process, Some(&instruments.consumed)),
+                Measure::Nothing => return,
+            };
+            duration.record(seconds, &labels);
+            if let Some(counter) = counter.filter(|_| self.messages > 0) {
+                counter.add(self.messages, &labels);
+            }
+        });
+    }
+}
+
+/// Counts messages that a client has handed to the application, where no process span will: a delivery counts once, so the
+/// process span of such a message is told with [`SpanSpec::already_counted`](crate::SpanSpec::already_counted).
+pub fn count_delivered(
+    system: &'static str,
+    destination: &Arc<str>,
+    group: Option<&Arc<str>>,
+    messages: u64,
+) {
+    if settings::metrics() == Metrics::Off {
+        return;
+    }
+    let mut labels = vec![
+        KeyValue::new(attribute::MESSAGING_OPERATION_NAME, "poll"),
+        KeyValue::new(attribute::MESSAGING_SYSTEM, system),
+        KeyValue::new(attribute::MESSAGING_DESTINATION_NAME, Arc::clone(destination)),
+    ];
+    labels.extend(
+        group.map(|group| KeyValue::new(attribute::MESSAGING_CONSUMER_GROUP_NAME, Arc::clone(group))),
+    );
+    with_instruments(|instruments| instruments.consumed.add(messages, &labels));
+}
+
+/// An event of [`crate::counters`].
+pub(crate) fn event(label: &'static str, n: u64) {
+    if settings::metrics() == Metrics::On {
+        with_instruments(|instruments| {
+            instruments.events.add(n, &[KeyValue::new("throughline.event", label)])
+        });
+    }
+}

@@ -1,0 +1,230 @@
+//! From a [`SpanSpec`] to a running span: which context is the parent, what is linked and why, what rides along.
+
+use super::attributes::int;
+use super::spec::{ContextMode, OutgoingIds, SpanSpec};
+use super::{ActiveSpan, Operation, Span, name, tracer};
+use crate::context::{Carried, Incoming, KeepsCreation, copy_baggage, with_carried_of};
+use crate::correlation::{adopted, correlation_id, derived, tenant};
+use crate::counters::{Event, count};
+use crate::lineage::BatchSlot;
+use crate::metrics::{Measure, Measured};
+use crate::settings::{self, Metrics};
+use opentelemetry::baggage::BaggageExt;
+use opentelemetry::trace::{Link, SpanBuilder, SpanContext, TraceContextExt};
+use opentelemetry::{Context, KeyValue};
+use std::sync::Arc;
+use std::time::Instant;
+use throughline_semconv::{attribute, own};
+
+/// Why a link is there (`throughline.link.reason`).
+mod reason {
+    pub(super) const PARENT: &str = "parent";
+    pub(super) const CREATION: &str = "creation";
+    pub(super) const CONFLICT: &str = "conflict";
+    pub(super) const AMBIENT: &str = "ambient";
+}
+
+pub(crate) fn link(span: SpanContext, reason: &'static str) -> Link {
+    Link::new(span, vec![KeyValue::new(own::LINK_REASON, reason)], 0)
+}
+
+impl SpanSpec {
+    /// Starts the span in the current context (or [`parent`](SpanSpec::parent)). The guard underneath everything else: prefer
+    /// [`run`](SpanSpec::run), because with a guard every `?` leaves the span marked as cancelled.
+    pub fn start(mut self) -> ActiveSpan {
+        match self.parent.take() {
+            Some(base) => self.start_in(&base),
+            None => self.start_in(&Context::current()),
+        }
+    }
+
+    pub(super) fn start_in(mut self, base: &Context) -> ActiveSpan {
+        let started = (settings::metrics() == Metrics::On).then(Instant::now);
+        let (parent, links) = self.place(base);
+        let measured = started.map(|started| self.measured(started));
+        if tracer::is_dropped_for_certain(&parent) {
+            return ActiveSpan::new(Span::new(self.finish_context(parent)), measured);
+        }
+        let mut attributes = self.describe();
+        let known_id = correlation_id(&parent);
+        ids(&mut attributes, known_id.clone(), tenant(&parent));
+        let links = cap(links, &mut attributes);
+        let builder = SpanBuilder {
+            span_kind: Some(self.kind()),
+            name: self.name.take().unwrap_or_else(|| {
+                name::of(self.operation, self.destination.as_deref().unwrap_or_default(), self.profile)
+            }),
+            attributes: Some(attributes),
+            links: (!links.is_empty()).then_some(links),
+            ..SpanBuilder::default()
+        };
+        let span = tracer::build(builder, &parent);
+        let context = self.finish_context(parent.with_span(span));
+        if known_id.is_none() {
+            id_of_new_trace(&context);
+        }
+        ActiveSpan::new(Span::new(context), measured)
+    }
+
+    /// The parent's context, with everything the new span's context shall carry, and the links.
+    fn place(&mut self, base: &Context) -> (Context, Vec<Link>) {
+        let mut links = std::mem::take(&mut self.links);
+        if let Some(lineage) = &mut self.lineage {
+            links.append(&mut lineage.links);
+        }
+        let parent = match (self.mode_in(base), &self.incoming) {
+            (ContextMode::Inherit, Some(incoming)) => inherit(base, incoming, &mut links),
+            (ContextMode::Ambient, Some(incoming)) => ambient(base, incoming, &mut links),
+            (ContextMode::Link | ContextMode::None, Some(incoming)) => {
+                if self.mode != Some(ContextMode::None) {
+                    link_message(incoming, reason::CREATION, &mut links);
+                }
+                rootless(incoming)
+            }
+            (ContextMode::Inherit | ContextMode::Ambient, None) => base.clone(),
+            (ContextMode::Link, None) => {
+                link_ambient(base, &mut links);
+                Context::new()
+            }
+            (ContextMode::None, None) => {
+                self.lineage.as_ref().map_or_else(Context::new, |lineage| lineage.agreed.clone())
+            }
+        };
+        (self.carry(base, parent), links)
+    }
+
+    /// What stays with the work whatever its parent is: the tracer, the ban on telemetry, ids the application has set.
+    fn carry(&mut self, base: &Context, mut parent: Context) -> Context {
+        parent = tracer::carry_over(base, parent);
+        if base.is_telemetry_suppressed() {
+            parent = parent.with_telemetry_suppressed();
+        }
+        let OutgoingIds { correlation, tenant } = std::mem::take(&mut self.ids);
+        if correlation.is_some() || tenant.is_some() {
+            let carried = Carried::of(&parent);
+            let correlation = correlation.or_else(|| carried.correlation.clone());
+            let tenant = tenant.or_else(|| carried.tenant.clone());
+            parent = Carried { correlation, tenant, ..carried }.put_into(&parent);
+        }
+        parent
+    }
+
+    fn mode_in(&self, base: &Context) -> ContextMode {
+        if let Some(mode) = self.mode {
+            return mode;
+        }
+        match self.operation {
+            Operation::Process if self.lineage.is_some() => ContextMode::None,
+            // A forward belongs to the work that forwards. With no such work (a relay) it continues the message's trace.
+            Operation::Forward if base.span().span_context().is_valid() => ContextMode::Ambient,
+            _ => ContextMode::Inherit,
+        }
+    }
+
+    /// What is put into the context once it holds the new span.
+    fn finish_context(&mut self, mut context: Context) -> Context {
+        let created = self.incoming.as_ref().is_some_and(|incoming| incoming.found().traceparent);
+        if self.operation == Operation::Forward && created {
+            let span_id = context.span().span_context().span_id();
+            context = context.with_value(KeepsCreation(span_id));
+        }
+        match self.lineage.take() {
+            Some(lineage) => context.with_value(BatchSlot::new(*lineage)),
+            None => context,
+        }
+    }
+
+    /// PRODUCER only if the span becomes the message's creation context.
+    fn kind(&self) -> opentelemetry::trace::SpanKind {
+        let keeps = self.incoming.as_ref().is_some_and(|incoming| incoming.found().traceparent);
+        self.operation.kind(keeps)
+    }
+
+    fn measured(&self, started: Instant) -> Measured {
+        let messages = self.messages.or(self.lineage.as_ref().map(|lineage| lineage.messages)).unwrap_or(1);
+        Measured {
+            started,
+            measure: if self.destination.is_some() { self.operation.measure() } else { Measure::Nothing },
+            operation: self.operation_name.unwrap_or(self.operation.name()),
+            system: self.system.clone().into(),
+            destination: self.destination.clone(),
+            group: self.group.clone(),
+            messages: if self.counted { 0 } else { int(messages).unsigned_abs() },
+        }
+    }
+}
+
+/// The message is the parent. Nothing of the ambient context but its span, as a link, reaches the handler: one message's
+/// baggage must not colour the next. A message that carries no trace begins one.
+fn inherit(base: &Context, incoming: &Incoming, links: &mut Vec<Link>) -> Context {
+    link_message(incoming, reason::PARENT, links);
+    link_ambient(base, links);
+    incoming.context.clone()
+}
+
+/// The ambient span is the parent; baggage, correlation id and tenant are the message's.
+fn ambient(base: &Context, incoming: &Incoming, links: &mut Vec<Link>) -> Context {
+    link_message(incoming, reason::CREATION, links);
+    let mut parent = with_carried_of(base, &incoming.context);
+    if incoming.found().baggage {
+        let message = incoming.context.baggage();
+        let mut members = copy_baggage(base.baggage(), |name| message.get(name).is_none());
+        members.extend(copy_baggage(message, |_| true));
+        parent = parent.with_baggage(members);
+    }
+    parent
+}
+
+/// The message's context without its span. The id that its trace gives becomes an id of its own: the new trace would give
+/// another one.
+fn rootless(incoming: &Incoming) -> Context {
+    let context = incoming.context.with_remote_span_context(SpanContext::NONE);
+    match (adopted(&context), incoming.trace_id()) {
+        (None, Some(trace_id)) => {
+            Carried { correlation: Some(derived(trace_id)), ..Carried::of(&context) }.put_into(&context)
+        }
+        _ => context,
+    }
+}
+
+fn link_message(incoming: &Incoming, reason: &'static str, links: &mut Vec<Link>) {
+    if incoming.found().traceparent {
+        links.push(link(incoming.span_context(), reason));
+    }
+    links.extend(incoming.losers.iter().map(|loser| link(loser.clone(), reason::CONFLICT)));
+}
+
+fn link_ambient(base: &Context, links: &mut Vec<Link>) {
+    let span = base.span();
+    if span.span_context().is_valid() {
+        links.push(link(span.span_context().clone(), reason::AMBIENT));
+    }
+}
+
+/// The SDK keeps the *first* links and drops the rest without a word: keep the newest, and say how many there were.
+fn cap(mut links: Vec<Link>, attributes: &mut Vec<KeyValue>) -> Vec<Link> {
+    let (total, cap) = (links.len(), settings::link_cap());
+    if total > cap {
+        links.drain(..total - cap);
+        count(Event::links_dropped, (total - cap) as u64);
+        attributes.push(KeyValue::new(own::LINKS_TOTAL, int(total)));
+    }
+    links
+}
+
+fn ids(attributes: &mut Vec<KeyValue>, correlation: Option<Arc<str>>, tenant: Option<Arc<str>>) {
+    if let Some(id) = correlation {
+        attributes.push(KeyValue::new(attribute::MESSAGING_MESSAGE_CONVERSATION_ID, Arc::clone(&id)));
+        attributes.push(KeyValue::new(own::CORRELATION_ID, id));
+    }
+    if let Some(tenant) = tenant {
+        attributes.push(KeyValue::new(own::TENANT_ID, tenant));
+    }
+}
+
+/// A new trace gives its own correlation id, known only now.
+fn id_of_new_trace(context: &Context) {
+    let mut attributes = Vec::new();
+    ids(&mut attributes, correlation_id(context), None);
+    context.span().set_attributes(attributes);
+}
