@@ -39,6 +39,8 @@
 //! - [`correlation`](correlation_id): the correlation id and the tenant.
 //! - [`span`](SpanSpec): send, process, poll and commit spans; [`ContextMode`], [`Outcome`].
 //! - [`lineage`](Lineage): batches.
+//! - `http`, `kafka`: one client each, behind a feature each.
+//! - `telemetry`: one line that sets SDK, exporters and logs up. `testing`: a span recorder for your tests.
 //! - [`settings`] and [`counters`](counters()): what can be set, and what was left out.
 //!
 //! # One OpenTelemetry
@@ -62,6 +64,8 @@ mod context;
 mod correlation;
 mod counters;
 mod headers;
+#[cfg(feature = "http")]
+pub mod http;
 mod lineage;
 pub mod metrics;
 mod outcome;
@@ -69,6 +73,10 @@ pub mod settings;
 mod span;
 #[cfg(feature = "tokio")]
 mod spawn;
+#[cfg(feature = "telemetry")]
+pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use opentelemetry;
 pub use throughline_semconv as semconv;

@@ -1,0 +1,226 @@
+//! The server side: a SERVER span from the request to the end of the answer's body.
+
+use std::{
+    fmt::Display,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context as Task, Poll, ready},
+};
+
+use ::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header::HOST};
+use http_body::Body;
+use opentelemetry::{
+    Context,
+    trace::{Status, TraceContextExt as _},
+};
+use throughline_semconv::{attribute, header};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{TracedBody, Trust, method_name, span_name};
+use crate::{
+    ActiveSpan, Incoming, Span, SpanSpec, TraceParent, correlation, extract,
+    outcome::{error_type, panic_failure},
+    span::{serve, tracer},
+};
+
+type Route = Arc<dyn Fn(&Extensions) -> Option<String> + Send + Sync>;
+
+/// Wraps a service so that each request is a SERVER span. See the [module](super).
+#[derive(Clone)]
+pub struct ServerLayer {
+    trust: Trust,
+    route: Option<Route>,
+}
+
+impl ServerLayer {
+    /// A layer for callers that are trusted so far.
+    #[must_use]
+    pub fn new(trust: Trust) -> Self {
+        ServerLayer { trust, route: None }
+    }
+
+    /// How to tell the route's template (`/orders/{id}`) from a request's extensions, for the span's name and
+    /// `http.route`. Where the router leaves it depends on the framework; with axum it is `MatchedPath`.
+    #[must_use]
+    pub fn route(mut self, route: impl Fn(&Extensions) -> Option<String> + Send + Sync + 'static) -> Self {
+        self.route = Some(Arc::new(route));
+        self
+    }
+}
+
+impl std::fmt::Debug for ServerLayer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerLayer").field("trust", &self.trust).finish_non_exhaustive()
+    }
+}
+
+impl<S> Layer<S> for ServerLayer {
+    type Service = Server<S>;
+
+    fn layer(&self, inner: S) -> Server<S> {
+        Server { inner, layer: self.clone() }
+    }
+}
+
+/// A service whose requests are SERVER spans.
+#[derive(Clone, Debug)]
+pub struct Server<S> {
+    inner: S,
+    layer: ServerLayer,
+}
+
+impl<S, B, R> Service<Request<B>> for Server<S>
+where
+    S: Service<Request<B>, Response = Response<R>, Error: Display + 'static>,
+    R: Body,
+{
+    type Response = Response<TracedBody<R>>;
+    type Error = S::Error;
+    type Future = ServerFuture<S::Future>;
+
+    fn poll_ready(&mut self, task: &mut Task<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(task)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let active = self.layer.spec(&request).start();
+        let bodiless = request.method() == Method::HEAD;
+        let current = active.enter();
+        let inner = self.inner.call(request);
+        drop(current);
+        ServerFuture { inner, span: Some(active), bodiless }
+    }
+}
+
+impl ServerLayer {
+    fn spec<B>(&self, request: &Request<B>) -> SpanSpec {
+        let method = method_name(request.method());
+        let route = self.route.as_ref().and_then(|route| route(request.extensions()));
+        let incoming = extract(request.headers());
+        let mut spec = serve(span_name(method, route.as_deref()))
+            .set(attribute::HTTP_REQUEST_METHOD, method)
+            .set(attribute::URL_PATH, request.uri().path().to_owned())
+            .set(attribute::URL_SCHEME, request.uri().scheme_str().unwrap_or("http").to_owned());
+        if let Some(route) = route {
+            spec = spec.set(attribute::HTTP_ROUTE, route);
+        }
+        if let Some(host) = host(request) {
+            spec = spec.set(attribute::SERVER_ADDRESS, host);
+        }
+        for loser in incoming.conflicts() {
+            spec = spec.link_to(loser.clone(), "conflict");
+        }
+        match self.trust {
+            Trust::Internal => spec.parent(here(incoming.context().clone())),
+            Trust::PublicEdge => at_the_edge(spec, &incoming),
+        }
+    }
+}
+
+/// A new trace: of the caller's only a link and the correlation id are left.
+fn at_the_edge(spec: SpanSpec, incoming: &Incoming) -> SpanSpec {
+    let id = correlation::adopted(incoming.context());
+    let parent = id.and_then(|id| correlation::with_correlation_id(&Context::new(), id).ok()).unwrap_or_default();
+    let spec = spec.parent(here(parent));
+    match incoming.trace_id() {
+        Some(_) => spec.link_to(incoming.span_context(), "caller"),
+        None => spec,
+    }
+}
+
+/// A request's context as it came, but traced by whoever traces here.
+fn here(parent: Context) -> Context {
+    tracer::carry_over(&Context::current(), parent)
+}
+
+/// The host the caller asked for, without the port.
+fn host<B>(request: &Request<B>) -> Option<String> {
+    let named = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    let authority = named.and_then(|host| host.parse::<::http::uri::Authority>().ok());
+    authority.as_ref().or(request.uri().authority()).map(|authority| authority.host().to_owned())
+}
+
+pin_project_lite::pin_project! {
+    /// The answer to one request, on its way.
+    #[must_use = "does nothing until awaited"]
+    pub struct ServerFuture<F> {
+        #[pin]
+        inner: F,
+        span: Option<ActiveSpan>,
+        bodiless: bool,
+    }
+}
+
+impl<F, R, E> Future for ServerFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    R: Body,
+    E: Display + 'static,
+{
+    type Output = Result<Response<TracedBody<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let current = this.span.as_ref().map(ActiveSpan::enter);
+        // Unwind safe: nothing of the handler is looked at after a panic, it goes straight on to the server.
+        let polled = catch_unwind(AssertUnwindSafe(|| this.inner.poll(task)));
+        drop(current);
+        let answer = match polled {
+            Ok(polled) => ready!(polled),
+            Err(payload) => {
+                if let Some(span) = this.span.take() {
+                    let failure = panic_failure(&*payload);
+                    span.fail(&failure.message, failure.error_type);
+                }
+                resume_unwind(payload);
+            }
+        };
+        let span = this.span.take().expect("a finished future is not polled again");
+        Poll::Ready(match answer {
+            Ok(response) => Ok(answered(response, span, *this.bodiless)),
+            Err(error) => {
+                span.fail(&error, error_type(&error));
+                Err(error)
+            }
+        })
+    }
+}
+
+/// Puts the status on the span and the trace into the answer; the span goes on in the body.
+fn answered<R: Body>(mut response: Response<R>, active: ActiveSpan, bodiless: bool) -> Response<TracedBody<R>> {
+    let status = response.status();
+    active.span().set(attribute::HTTP_RESPONSE_STATUS_CODE, i64::from(status.as_u16()));
+    if status.is_server_error() {
+        failed(active.span(), status);
+    }
+    name_trace(response.headers_mut(), active.span());
+    let bodiless = bodiless
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    response.map(|body| if bodiless { TracedBody::ended(body, active) } else { TracedBody::new(body, active) })
+}
+
+/// An answer that says of itself that it failed; no exception was seen, so none is recorded.
+pub(super) fn failed(span: &Span, status: StatusCode) {
+    span.set(attribute::ERROR_TYPE, status.as_str().to_owned());
+    let reason = status.canonical_reason().unwrap_or("unknown status");
+    span.context().span().set_status(Status::error(format!("{} {reason}", status.as_str())));
+}
+
+fn name_trace(headers: &mut HeaderMap, span: &Span) {
+    let current = span.context().span();
+    let current = current.span_context();
+    let Some(parent) = TraceParent::new(current.trace_id(), current.span_id(), current.trace_flags().to_u8()) else {
+        return; // telemetry is switched off: there is no trace to name
+    };
+    for (name, value) in [
+        (header::X_TRACE_ID, parent.trace_id.to_string()),
+        (header::TRACERESPONSE, parent.to_string()),
+    ] {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+}
