@@ -60,7 +60,9 @@ impl fmt::Display for BrokerError {
         match self {
             Self::Missing { program } => write!(f, "`{program}` is not installed ({INSTALL})"),
             Self::Preparation { what, output } => write!(f, "{what} failed: {}", output.trim()),
-            Self::NotStarted { log } => write!(f, "the Kafka node did not start, its log ends in: {}", log.trim()),
+            Self::NotStarted { log } => {
+                write!(f, "the Kafka node did not start, its log ends in: {}", log.trim())
+            }
             Self::Io { what, source } => write!(f, "{what}: {source}"),
         }
     }
@@ -108,7 +110,8 @@ impl Broker {
 
     fn start_once(properties: &[(&str, &str)]) -> Result<Broker, BrokerError> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("throughline-kafka-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name =
+            format!("throughline-kafka-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(name);
         fs::create_dir_all(&folder).map_err(io_error(format!("create {}", folder.display())))?;
         let (port, controller) = free_ports()?;
@@ -299,7 +302,9 @@ pub fn prepare() -> Result<(), BrokerError> {
     }
     let jars = format!("-DoutputDirectory={}", kit.join("lib").display());
     let mut maven = Command::new("mvn");
-    maven.args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime", &jars]).current_dir(&sources);
+    maven
+        .args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime", &jars])
+        .current_dir(&sources);
     run(maven, "mvn", "fetching Kafka's jars with mvn")?;
     let mut javac = Command::new("javac");
     javac.arg("-cp").arg(format!("{}/*", kit.join("lib").display()));

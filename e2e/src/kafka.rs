@@ -126,7 +126,8 @@ impl Kafka {
         for (key, value) in settings {
             new = new.set(key, value);
         }
-        let created = admin.create_topics([&new], &AdminOptions::new()).await.expect("an answer from the broker");
+        let created =
+            admin.create_topics([&new], &AdminOptions::new()).await.expect("an answer from the broker");
         assert!(created.iter().all(Result::is_ok), "create topic {topic}: {created:?}");
         topic
     }

@@ -66,6 +66,8 @@ mod counters;
 mod headers;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod lineage;
 pub mod metrics;
 mod outcome;

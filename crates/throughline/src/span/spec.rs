@@ -11,6 +11,7 @@ use opentelemetry::trace::{Link, SpanContext};
 use opentelemetry::{Context, Key, KeyValue, Value};
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 /// How a span relates to the message it handles and to the span around it (the *ambient* one).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,7 @@ pub struct SpanSpec {
     pub(super) payload: Option<Payload>,
     pub(super) messages: Option<usize>,
     pub(super) counted: bool,
+    pub(super) began: Option<(SystemTime, Instant)>,
     pub(super) attributes: Vec<KeyValue>,
 }
 
@@ -95,6 +97,7 @@ impl SpanSpec {
             payload: None,
             messages: None,
             counted: false,
+            began: None,
             attributes: Vec::new(),
         }
     }
@@ -241,7 +244,15 @@ impl SpanSpec {
         self
     }
 
+    /// When it began, on both clocks, for an operation that is known only when it is over: a poll has links to what it
+    /// brought, and a sampler sees links only at creation.
+    pub fn began(mut self, moment: (SystemTime, Instant)) -> Self {
+        self.began = Some(moment);
+        self
+    }
+
     /// A link to one span context, with a reason.
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only the HTTP layers link by hand"))]
     pub(crate) fn link_to(mut self, span: SpanContext, reason: &'static str) -> Self {
         self.links.push(super::start::link(span, reason));
         self

@@ -40,15 +40,16 @@ impl SpanSpec {
 
     pub(super) fn start_in(mut self, base: &Context) -> ActiveSpan {
         let started = (settings::metrics() == Metrics::On).then(Instant::now);
+        let links_left_out = self.lineage.as_ref().map_or(0, |lineage| lineage.links_total - lineage.links.len());
         let (parent, links) = self.place(base);
         let measured = started.map(|started| self.measured(started));
         if tracer::is_dropped_for_certain(&parent) {
-            return ActiveSpan::new(Span::new(self.finish_context(parent)), measured);
+            return ActiveSpan::new(Span::new(self.finish_context(tracer::pass_through(parent))), measured);
         }
         let mut attributes = self.describe();
         let known_id = correlation_id(&parent);
         ids(&mut attributes, known_id.clone(), tenant(&parent));
-        let links = cap(links, &mut attributes);
+        let links = cap(links, links_left_out, &mut attributes);
         let builder = SpanBuilder {
             span_kind: Some(self.kind()),
             name: self.name.take().unwrap_or_else(|| {
@@ -56,10 +57,11 @@ impl SpanSpec {
             }),
             attributes: Some(attributes),
             links: (!links.is_empty()).then_some(links),
+            start_time: self.began.map(|(wall, _)| wall),
             ..SpanBuilder::default()
         };
-        let span = tracer::build(builder, &parent);
-        let context = self.finish_context(parent.with_span(span));
+        let span = tracer::build(builder, parent.clone());
+        let context = self.finish_context(span);
         if known_id.is_none() {
             id_of_new_trace(&context);
         }
@@ -143,7 +145,7 @@ impl SpanSpec {
     fn measured(&self, started: Instant) -> Measured {
         let messages = self.messages.or(self.lineage.as_ref().map(|lineage| lineage.messages)).unwrap_or(1);
         Measured {
-            started,
+            started: self.began.map_or(started, |(_, instant)| instant),
             measure: if self.destination.is_some() { self.operation.measure() } else { Measure::Nothing },
             operation: self.operation_name.unwrap_or(self.operation.name()),
             system: self.system.clone().into(),
@@ -202,11 +204,12 @@ fn link_ambient(base: &Context, links: &mut Vec<Link>) {
 }
 
 /// The SDK keeps the *first* links and drops the rest without a word: keep the newest, and say how many there were.
-fn cap(mut links: Vec<Link>, attributes: &mut Vec<KeyValue>) -> Vec<Link> {
-    let (total, cap) = (links.len(), settings::link_cap());
-    if total > cap {
-        links.drain(..total - cap);
-        count(Event::links_dropped, (total - cap) as u64);
+fn cap(mut links: Vec<Link>, left_out: usize, attributes: &mut Vec<KeyValue>) -> Vec<Link> {
+    let total = links.len() + left_out;
+    let over = links.len().saturating_sub(settings::link_cap());
+    links.drain(..over);
+    if total > links.len() {
+        count(Event::links_dropped, (total - links.len()) as u64);
         attributes.push(KeyValue::new(own::LINKS_TOTAL, int(total)));
     }
     links
