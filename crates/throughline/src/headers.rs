@@ -32,6 +32,7 @@ pub const OWNED: [&str; 6] = [
 /// ```
 pub trait HeaderSource {
     /// Calls `each` once for every header, in the order of the message.
+    #[expect(clippy::type_complexity, reason = "an alias would hide from implementers what they are handed")]
     fn visit(&self, each: &mut dyn FnMut(&[u8], Option<&[u8]>));
 }
 

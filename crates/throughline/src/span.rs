@@ -13,7 +13,7 @@ mod start;
 mod tests;
 pub(crate) mod tracer;
 
-pub(crate) use attributes::{int, position};
+pub(crate) use attributes::position;
 pub use functions::{
     Meta, ProcessingSpan, commit, internal, poll, process, send, send_keeping_context, with_consumer_span,
     with_processing_span, with_producer_span,
@@ -166,7 +166,7 @@ impl Span {
     /// A batch that ends well all the same ends as `partial_failure`.
     pub fn fail_message<E: Display + 'static>(&self, index: usize, error: &E) -> &Self {
         if let Some(batch) = self.context.get::<BatchSlot>() {
-            let mut attributes = exception(&error_type(error), &error.to_string());
+            let mut attributes = exception(error_type(error), error.to_string());
             attributes.extend(batch.message_failed(index));
             self.context.span().add_event(attribute::EXCEPTION_EVENT, attributes);
         }
@@ -261,7 +261,7 @@ impl ActiveSpan {
             message: format!("{batch} messages of the batch failed"),
         });
         if let Some(failure) = &failure {
-            let event = exception(&failure.error_type, &failure.message);
+            let event = exception(failure.error_type.clone(), failure.message.clone());
             span.add_event(attribute::EXCEPTION_EVENT, event);
         }
         let failure = failure.or(partial);
@@ -276,10 +276,10 @@ impl ActiveSpan {
     }
 }
 
-fn exception(error_type: &Cow<'static, str>, message: &str) -> Vec<KeyValue> {
+fn exception(error_type: Cow<'static, str>, message: String) -> Vec<KeyValue> {
     vec![
-        KeyValue::new(attribute::EXCEPTION_TYPE, error_type.clone()),
-        KeyValue::new(attribute::EXCEPTION_MESSAGE, message.to_owned()),
+        KeyValue::new(attribute::EXCEPTION_TYPE, error_type),
+        KeyValue::new(attribute::EXCEPTION_MESSAGE, message),
     ]
 }
 

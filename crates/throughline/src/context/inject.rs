@@ -38,10 +38,11 @@ pub fn inject_context<H: HeaderSink>(cx: &Context, headers: H) -> H {
         return headers;
     }
     let mut outgoing = Outgoing::new(cx, span_context, &present);
-    if outgoing.size() > settings::header_budget() {
-        if let Some(dropped) = outgoing.fit(cx, settings::header_budget()) {
-            span.set_attribute(KeyValue::new(own::HEADERS_DROPPED, dropped));
-        }
+    let budget = settings::header_budget();
+    if outgoing.size() > budget
+        && let Some(dropped) = outgoing.fit(cx, budget)
+    {
+        span.set_attribute(KeyValue::new(own::HEADERS_DROPPED, dropped));
     }
     let mut owned = OWNED;
     let owned = present.names_to_replace(span_context.is_valid(), &outgoing, &mut owned);

@@ -69,6 +69,12 @@ impl Propagator {
     }
 }
 
+impl Default for Propagator {
+    fn default() -> Self {
+        Self::all()
+    }
+}
+
 impl TextMapPropagator for Propagator {
     fn inject_context(&self, cx: &Context, injector: &mut dyn Injector) {
         let _ = inject_context(cx, Injecting { injector, names: self.names() });

@@ -13,12 +13,20 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 const MAX_NAMES: usize = 1024;
 
 type Key = (Operation, bool);
-type Names = Vec<(Key, &'static str)>;
+/// By destination; a handful of operations each.
+type Names = HashMap<Box<str>, Vec<(Key, &'static str)>>;
 
-static TABLE: LazyLock<Mutex<(usize, HashMap<Box<str>, Names>)>> = LazyLock::new(Mutex::default);
+#[derive(Default)]
+struct Table {
+    interned: usize,
+    names: Names,
+}
+
+static TABLE: LazyLock<Mutex<Table>> = LazyLock::new(Mutex::default);
 
 thread_local! {
-    static SEEN: RefCell<HashMap<Box<str>, Names>> = RefCell::default();
+    /// What this thread has looked up before: no lock on the usual path. Bounded by the table.
+    static SEEN: RefCell<Names> = RefCell::default();
 }
 
 /// `send orders`, or in the profile `legacy` `orders publish`.
@@ -42,20 +50,19 @@ fn spell(destination: &str, (operation, legacy): Key) -> String {
     }
 }
 
-fn find(names: &HashMap<Box<str>, Names>, destination: &str, key: Key) -> Option<&'static str> {
+fn find(names: &Names, destination: &str, key: Key) -> Option<&'static str> {
     names.get(destination)?.iter().find(|(known, _)| *known == key).map(|(_, name)| *name)
 }
 
 fn intern(destination: &str, key: Key) -> Option<&'static str> {
     let mut table = TABLE.lock().unwrap_or_else(PoisonError::into_inner);
-    let (interned, names) = &mut *table;
-    let name = match find(names, destination, key) {
+    let name = match find(&table.names, destination, key) {
         Some(name) => name,
-        None if *interned >= MAX_NAMES => return None,
+        None if table.interned >= MAX_NAMES => return None,
         None => {
             let name: &'static str = Box::leak(spell(destination, key).into_boxed_str());
-            names.entry(destination.into()).or_default().push((key, name));
-            *interned += 1;
+            table.names.entry(destination.into()).or_default().push((key, name));
+            table.interned += 1;
             name
         }
     };

@@ -36,7 +36,7 @@ pub(crate) fn generation() -> usize {
 }
 
 /// Says that the global tracer and meter providers have been set and will stay. From now on each thread keeps its tracer
-/// and instruments, which saves a lookup per span. [`telemetry::init`](crate) calls it; call it yourself if you set the
+/// and instruments, which saves a lookup per span. The set-up of this crate's `telemetry` module calls it; call it yourself if you set the
 /// providers up by hand, and again whenever you replace one.
 ///
 /// Without any call everything works as well, the lookup included.
@@ -84,7 +84,22 @@ pub(crate) fn carry_over(from: &Context, to: Context) -> Context {
     }
 }
 
-pub(crate) fn build(builder: SpanBuilder, parent: &Context) -> BoxedSpan {
+/// `parent` with its span as a mere identity: what runs in it can pass the trace on, and can neither end nor change a span
+/// that is not its own.
+pub(crate) fn pass_through(parent: Context) -> Context {
+    let span = parent.span();
+    let span = span.span_context();
+    if span.is_remote() || !span.is_valid() { parent } else { parent.with_remote_span_context(span.clone()) }
+}
+
+/// A new span in its parent's context. A tracer that makes none (its provider has been shut down) still passes the trace
+/// on.
+pub(crate) fn build(builder: SpanBuilder, parent: Context) -> Context {
+    let span = make(builder, &parent);
+    if opentelemetry::trace::Span::span_context(&span).is_valid() { parent.with_span(span) } else { pass_through(parent) }
+}
+
+fn make(builder: SpanBuilder, parent: &Context) -> BoxedSpan {
     if let Some(scoped) = parent.get::<Scoped>() {
         return scoped.0.build_with_context(builder, parent);
     }
