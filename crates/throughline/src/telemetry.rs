@@ -86,7 +86,9 @@ pub enum TelemetryError {
         expected: String,
     },
     /// A variable asks for what this build lacks.
-    #[error("{variable}={value:?} needs the feature {feature:?} of the crate throughline: enable it in Cargo.toml")]
+    #[error(
+        "{variable}={value:?} needs the feature {feature:?} of the crate throughline: enable it in Cargo.toml"
+    )]
     Feature {
         /// The variable.
         variable: String,
@@ -96,7 +98,9 @@ pub enum TelemetryError {
         feature: &'static str,
     },
     /// The log filter is not one.
-    #[error("the log filter {directives:?} (RUST_LOG, or telemetry::Builder::filter) cannot be read: {source}")]
+    #[error(
+        "the log filter {directives:?} (RUST_LOG, or telemetry::Builder::filter) cannot be read: {source}"
+    )]
     Filter {
         /// The filter.
         directives: String,
@@ -167,7 +171,6 @@ pub fn init(service: impl Into<String>) -> Result<Telemetry, TelemetryError> {
 }
 
 /// As [`init`], with defaults of the service's own.
-#[must_use]
 pub fn builder(service: impl Into<String>) -> Builder {
     Builder {
         defaults: Defaults {

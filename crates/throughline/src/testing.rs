@@ -98,7 +98,7 @@ impl Recorder {
     /// let recorder = Recorder::local(Ids::Sequential);
     /// let _active = recorder.context().attach();
     /// throughline::send("orders").run_sync(|_span| ());
-    /// assert_eq!(recorder.claim("send orders").span_id().to_string(), "0000000000000002");
+    /// assert_eq!(recorder.claim("send orders").span_id().to_string(), "0000000000000001");
     /// ```
     #[must_use]
     pub fn context(&self) -> Context {
@@ -153,17 +153,31 @@ impl Recorder {
     /// If none has ended in time.
     #[track_caller]
     pub fn claim_within(&self, name: &str, patience: Duration) -> RecordedSpan {
+        self.claim_where_within(name, |_| true, patience)
+    }
+
+    /// As [`claim_within`](Self::claim_within), for the first one for which `wanted` holds.
+    ///
+    /// # Panics
+    /// If none has ended in time.
+    #[track_caller]
+    pub fn claim_where_within(
+        &self,
+        name: &str,
+        wanted: impl Fn(&RecordedSpan) -> bool,
+        patience: Duration,
+    ) -> RecordedSpan {
         let deadline = Instant::now() + patience;
         let mut state = self.sink.state();
         loop {
-            if let Some(at) = state.ended.iter().position(|span| span.name() == name) {
+            if let Some(at) = state.ended.iter().position(|span| span.name() == name && wanted(span)) {
                 return state.ended.remove(at);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let rest = state.describe();
                 drop(state);
-                panic!("no span {name:?} ended within {patience:?}; there are:{rest}");
+                panic!("no such span {name:?} ended within {patience:?}; there are:{rest}");
             }
             let woken = self.sink.ended.wait_timeout(state, left);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
@@ -179,7 +193,8 @@ impl Recorder {
 impl Drop for Recorder {
     fn drop(&mut self) {
         let mut state = self.sink.state();
-        let left = if state.ended.is_empty() && state.open.is_empty() { None } else { Some(state.describe()) };
+        let left =
+            if state.ended.is_empty() && state.open.is_empty() { None } else { Some(state.describe()) };
         state.ended.clear();
         state.open.clear();
         drop(state);
@@ -230,7 +245,8 @@ impl State {
 struct Sink {
     state: Mutex<State>,
     ended: Condvar,
-    next_id: AtomicU64,
+    traces: AtomicU64,
+    spans: AtomicU64,
 }
 
 impl Sink {
@@ -240,7 +256,8 @@ impl Sink {
 
     fn restart(&self, ids: Ids) {
         *self.state() = State { ids, ..State::default() };
-        self.next_id.store(0, Ordering::Relaxed);
+        self.traces.store(0, Ordering::Relaxed);
+        self.spans.store(0, Ordering::Relaxed);
     }
 }
 
@@ -275,19 +292,21 @@ impl SpanProcessor for Keep {
 struct Numbered(Arc<Sink>);
 
 impl Numbered {
-    fn next(&self) -> Option<u64> {
+    fn next(&self, counter: &AtomicU64) -> Option<u64> {
         let sequential = self.0.state().ids == Ids::Sequential;
-        sequential.then(|| self.0.next_id.fetch_add(1, Ordering::Relaxed) + 1)
+        sequential.then(|| counter.fetch_add(1, Ordering::Relaxed) + 1)
     }
 }
 
 impl IdGenerator for Numbered {
     fn new_trace_id(&self) -> TraceId {
-        self.next().map_or_else(|| RandomIdGenerator::default().new_trace_id(), |id| TraceId::from(u128::from(id)))
+        let id = self.next(&self.0.traces);
+        id.map_or_else(|| RandomIdGenerator::default().new_trace_id(), |id| TraceId::from(u128::from(id)))
     }
 
     fn new_span_id(&self) -> SpanId {
-        self.next().map_or_else(|| RandomIdGenerator::default().new_span_id(), SpanId::from)
+        let id = self.next(&self.0.spans);
+        id.map_or_else(|| RandomIdGenerator::default().new_span_id(), SpanId::from)
     }
 }
 

@@ -12,7 +12,10 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{method_name, server::failed, span_name};
-use crate::{ActiveSpan, SpanSpec, inject_context, outcome::error_type, retain_baggage, settings::is_baggage_allowed, span::call};
+use crate::{
+    ActiveSpan, SpanSpec, inject_context, outcome::error_type, retain_baggage, settings::is_baggage_allowed,
+    span::call,
+};
 
 /// Wraps a client so that each call is a CLIENT span and carries the trace, the correlation id, the tenant and the baggage
 /// on the allow-list ([`set_baggage_allow_list`](crate::settings::set_baggage_allow_list); empty until it is set).
@@ -72,7 +75,8 @@ fn spec<B>(request: &Request<B>) -> SpanSpec {
     let uri = request.uri();
     let mut spec = call(span_name(method, None)).set(attribute::HTTP_REQUEST_METHOD, method);
     if let Some(host) = uri.host() {
-        spec = spec.set(attribute::SERVER_ADDRESS, host.to_owned()).set(attribute::URL_FULL, shown(uri, host));
+        spec =
+            spec.set(attribute::SERVER_ADDRESS, host.to_owned()).set(attribute::URL_FULL, shown(uri, host));
     }
     if let Some(port) = uri.port_u16().or_else(|| default_port(uri)) {
         spec = spec.set(attribute::SERVER_PORT, i64::from(port));

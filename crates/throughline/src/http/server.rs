@@ -8,7 +8,9 @@ use std::{
     task::{Context as Task, Poll, ready},
 };
 
-use ::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header::HOST};
+use ::http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header::HOST,
+};
 use http_body::Body;
 use opentelemetry::{
     Context,
@@ -122,7 +124,8 @@ impl ServerLayer {
 /// A new trace: of the caller's only a link and the correlation id are left.
 fn at_the_edge(spec: SpanSpec, incoming: &Incoming) -> SpanSpec {
     let id = correlation::adopted(incoming.context());
-    let parent = id.and_then(|id| correlation::with_correlation_id(&Context::new(), id).ok()).unwrap_or_default();
+    let parent =
+        id.and_then(|id| correlation::with_correlation_id(&Context::new(), id).ok()).unwrap_or_default();
     let spec = spec.parent(here(parent));
     match incoming.trace_id() {
         Some(_) => spec.link_to(incoming.span_context(), "caller"),
@@ -189,7 +192,11 @@ where
 }
 
 /// Puts the status on the span and the trace into the answer; the span goes on in the body.
-fn answered<R: Body>(mut response: Response<R>, active: ActiveSpan, bodiless: bool) -> Response<TracedBody<R>> {
+fn answered<R: Body>(
+    mut response: Response<R>,
+    active: ActiveSpan,
+    bodiless: bool,
+) -> Response<TracedBody<R>> {
     let status = response.status();
     active.span().set(attribute::HTTP_RESPONSE_STATUS_CODE, i64::from(status.as_u16()));
     if status.is_server_error() {
@@ -199,7 +206,8 @@ fn answered<R: Body>(mut response: Response<R>, active: ActiveSpan, bodiless: bo
     let bodiless = bodiless
         || status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    response.map(|body| if bodiless { TracedBody::ended(body, active) } else { TracedBody::new(body, active) })
+    response
+        .map(|body| if bodiless { TracedBody::ended(body, active) } else { TracedBody::new(body, active) })
 }
 
 /// An answer that says of itself that it failed; no exception was seen, so none is recorded.
@@ -212,13 +220,13 @@ pub(super) fn failed(span: &Span, status: StatusCode) {
 fn name_trace(headers: &mut HeaderMap, span: &Span) {
     let current = span.context().span();
     let current = current.span_context();
-    let Some(parent) = TraceParent::new(current.trace_id(), current.span_id(), current.trace_flags().to_u8()) else {
+    let Some(parent) = TraceParent::new(current.trace_id(), current.span_id(), current.trace_flags().to_u8())
+    else {
         return; // telemetry is switched off: there is no trace to name
     };
-    for (name, value) in [
-        (header::X_TRACE_ID, parent.trace_id.to_string()),
-        (header::TRACERESPONSE, parent.to_string()),
-    ] {
+    for (name, value) in
+        [(header::X_TRACE_ID, parent.trace_id.to_string()), (header::TRACERESPONSE, parent.to_string())]
+    {
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(HeaderName::from_static(name), value);
         }

@@ -10,11 +10,7 @@ use ::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
-use opentelemetry::{
-    Context,
-    baggage::BaggageExt as _,
-    trace::SpanKind,
-};
+use opentelemetry::{Context, baggage::BaggageExt as _, trace::SpanKind};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -170,7 +166,11 @@ fn a_correlation_id_out_of_bounds_is_not_adopted_at_either_edge() {
 #[test]
 fn an_unsampled_internal_caller_is_followed() {
     recorded(|_nothing_recorded| {
-        let head = serve(&ServerLayer::new(Trust::Internal), request(&[("traceparent", UNSAMPLED_CALLER)]), StatusCode::OK);
+        let head = serve(
+            &ServerLayer::new(Trust::Internal),
+            request(&[("traceparent", UNSAMPLED_CALLER)]),
+            StatusCode::OK,
+        );
         assert_eq!(head["x-trace-id"], "0af7651916cd43dd8448eb211c80319c");
         assert!(head["traceresponse"].to_str().unwrap().ends_with("-00"));
     });
@@ -178,7 +178,8 @@ fn an_unsampled_internal_caller_is_followed() {
 
 #[test]
 fn names_follow_method_and_route() {
-    let route = |extensions: &::http::Extensions| extensions.get::<&'static str>().map(|route| (*route).to_owned());
+    let route =
+        |extensions: &::http::Extensions| extensions.get::<&'static str>().map(|route| (*route).to_owned());
     for (method, template, expected) in [
         ("POST", Some("/orders/{id}"), "POST /orders/{id}"),
         ("DELETE", None, "DELETE"),
@@ -235,7 +236,9 @@ fn what_breaks_off_is_named() {
         drop(layer.layer(Handler(move |_| pending())).call(request(&[])));
     });
     check("cancelled", || {
-        let response = now(layer.layer(Handler(async |_| Ok::<_, Infallible>(answer(StatusCode::OK)))).call(request(&[])));
+        let response = now(layer
+            .layer(Handler(async |_| Ok::<_, Infallible>(answer(StatusCode::OK))))
+            .call(request(&[])));
         drop(response.unwrap().into_body());
     });
     check("panic", || {
@@ -245,14 +248,18 @@ fn what_breaks_off_is_named() {
         assert_eq!(payload.downcast_ref::<&str>(), Some(&"boom"));
     });
     check("ConnectionReset", || {
-        let reset = async |_| Err::<Response<Full<Bytes>>, _>(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
+        let reset = async |_| {
+            Err::<Response<Full<Bytes>>, _>(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+        };
         now(layer.layer(Handler(reset)).call(request(&[]))).unwrap_err();
     });
     check("BrokenPipe", || {
-        let frames = [Ok(Frame::data(Bytes::from("a"))), Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe))];
+        let frames =
+            [Ok(Frame::data(Bytes::from("a"))), Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe))];
         let body = move || StreamBody::new(Frames(frames.into_iter()));
         let mut body = Some(body());
-        let handler = Handler(move |_| std::future::ready(Ok::<_, Infallible>(Response::new(body.take().unwrap()))));
+        let handler =
+            Handler(move |_| std::future::ready(Ok::<_, Infallible>(Response::new(body.take().unwrap()))));
         let response = now(layer.layer(handler).call(request(&[]))).unwrap();
         now(response.into_body().collect()).unwrap_err();
     });
@@ -274,7 +281,8 @@ fn the_span_ends_with_the_last_frame_and_not_before() {
     recorded(|recorder| {
         let frames = ["a", "b"].map(|text| Ok::<_, Infallible>(Frame::data(Bytes::from(text))));
         let mut body = Some(StreamBody::new(Frames(frames.into_iter())));
-        let handler = Handler(move |_| std::future::ready(Ok::<_, Infallible>(Response::new(body.take().unwrap()))));
+        let handler =
+            Handler(move |_| std::future::ready(Ok::<_, Infallible>(Response::new(body.take().unwrap()))));
         let response = now(ServerLayer::new(Trust::Internal).layer(handler).call(request(&[]))).unwrap();
         let mut body = response.into_body();
         for text in ["a", "b"] {
@@ -345,7 +353,11 @@ fn a_call_carries_the_trace_the_correlation_id_and_allowed_baggage() {
 
 #[test]
 fn a_call_that_is_refused_is_an_error() {
-    for (status, error) in [(StatusCode::FOUND, None), (StatusCode::NOT_FOUND, Some("404")), (StatusCode::BAD_GATEWAY, Some("502"))] {
+    for (status, error) in [
+        (StatusCode::FOUND, None),
+        (StatusCode::NOT_FOUND, Some("404")),
+        (StatusCode::BAD_GATEWAY, Some("502")),
+    ] {
         recorded(|recorder| {
             let (span, _) = call(recorder, &Context::current(), status);
             match error {
@@ -355,7 +367,8 @@ fn a_call_that_is_refused_is_an_error() {
         });
     }
     recorded(|recorder| {
-        let refused = async |_| Err::<Response<()>, _>(std::io::Error::from(std::io::ErrorKind::ConnectionRefused));
+        let refused =
+            async |_| Err::<Response<()>, _>(std::io::Error::from(std::io::ErrorKind::ConnectionRefused));
         now(ClientLayer::new().layer(Handler(refused)).call(request(&[]))).unwrap_err();
         recorder.claim("POST").assert_error("ConnectionRefused");
     });
@@ -365,7 +378,10 @@ fn a_call_that_is_refused_is_an_error() {
 fn a_header_map_is_a_carrier_like_any_other() {
     let mut headers = HeaderMap::new();
     headers.append("traceparent", HeaderValue::from_static(CALLER));
-    headers.append("traceparent", HeaderValue::from_static("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+    headers.append(
+        "traceparent",
+        HeaderValue::from_static("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+    );
     headers.append("x-binary", HeaderValue::from_bytes(&[0xff, 0xfe]).unwrap());
     let incoming = extract(&headers);
     assert_eq!(incoming.trace_id().unwrap().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");

@@ -7,10 +7,11 @@ use std::{fmt, time::Duration};
 use opentelemetry_sdk::trace::Sampler;
 
 use super::TelemetryError;
-use crate::Profile;
 use super::settings::{
-    Compression, Defaults, LOG_QUEUE, Limits, Protocol, Queue, SPAN_LINK_LIMIT, Sdk, Settings, Signal, Target, Warning,
+    Compression, Defaults, LOG_QUEUE, Limits, Protocol, Queue, SPAN_LINK_LIMIT, Sdk, Settings, Signal,
+    Target, Warning,
 };
+use crate::Profile;
 
 impl Settings {
     /// Reads the environment through `read`; an empty value counts as unset, as the specification has it.
@@ -91,7 +92,11 @@ impl Environment<'_> {
         let batch = self.number(&format!("{prefix}_MAX_EXPORT_BATCH_SIZE"), 512.min(capacity));
         if batch > capacity {
             let name = format!("{prefix}_MAX_EXPORT_BATCH_SIZE");
-            self.warn(&name, batch.to_string(), format!("a batch cannot exceed the queue; {capacity} is used"));
+            self.warn(
+                &name,
+                batch.to_string(),
+                format!("a batch cannot exceed the queue; {capacity} is used"),
+            );
         }
         // One second instead of the SDK's five: a trace should be on the screen when its reader looks for it.
         let delay = self.millis(&format!("{prefix}_SCHEDULE_DELAY"), Duration::from_secs(1));
@@ -119,7 +124,11 @@ impl Environment<'_> {
                     pairs.push((key.trim().to_owned(), percent_decoded(value.trim())));
                 }
                 // The value may be a credential: it is not repeated.
-                _ => self.warn(variable, "…".to_owned(), "expected key=value,key=value; one part has no key or no `=`"),
+                _ => self.warn(
+                    variable,
+                    "…".to_owned(),
+                    "expected key=value,key=value; one part has no key or no `=`",
+                ),
             }
         }
         pairs
@@ -200,7 +209,9 @@ impl Environment<'_> {
     }
 
     fn protocol(&mut self, signal: Signal) -> Result<Protocol, TelemetryError> {
-        let Some((name, value)) = self.of_signal(signal, "PROTOCOL") else { return Ok(Protocol::HttpProtobuf) };
+        let Some((name, value)) = self.of_signal(signal, "PROTOCOL") else {
+            return Ok(Protocol::HttpProtobuf);
+        };
         match value.as_str() {
             "http/protobuf" => Ok(Protocol::HttpProtobuf),
             "grpc" if cfg!(feature = "otlp-grpc") => Ok(Protocol::Grpc),
@@ -257,7 +268,11 @@ impl Environment<'_> {
         let mut names: Vec<&str> = value.split(',').map(str::trim).collect();
         names.sort_unstable();
         if names != ["baggage", "tracecontext"] {
-            self.warn(NAME, value, "throughline reads and writes tracecontext and baggage, whatever stands here");
+            self.warn(
+                NAME,
+                value,
+                "throughline reads and writes tracecontext and baggage, whatever stands here",
+            );
         }
     }
 }

@@ -78,7 +78,10 @@ mod grpc {
     }
 
     /// tonic drives its connection on the runtime it is built in.
-    fn configured<B: WithTonicConfig + WithExportConfig>(builder: B, target: &Target) -> Result<B, TelemetryError> {
+    fn configured<B: WithTonicConfig + WithExportConfig>(
+        builder: B,
+        target: &Target,
+    ) -> Result<B, TelemetryError> {
         tokio::runtime::Handle::try_current().map_err(|_| TelemetryError::NoRuntime)?;
         let headers: http::HeaderMap = target
             .headers

@@ -190,7 +190,8 @@ impl Ledger {
                 reason = reason.as_deref().unwrap_or("the queue was full"),
                 "{what} could not be kept; is the backend running, and fast enough?"
             );
-            *reported = Reported { at: Some(Instant::now()), dropped: counts.dropped(), failing: failure.is_some() };
+            *reported =
+                Reported { at: Some(Instant::now()), dropped: counts.dropped(), failing: failure.is_some() };
         } else if failure.is_none() && reported.failing {
             tracing::info!(target: "throughline::telemetry", destination = %self.destination, "{what} are exported again");
             reported.failing = false;

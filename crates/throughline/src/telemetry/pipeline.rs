@@ -58,7 +58,8 @@ impl Pipeline {
         if let Some(target) = &settings.metrics {
             let reader =
                 PeriodicReader::builder(exporters::metrics(target)?).with_interval(settings.metric_interval);
-            let meters = SdkMeterProvider::builder().with_reader(reader.build()).with_resource(resource).build();
+            let meters =
+                SdkMeterProvider::builder().with_reader(reader.build()).with_resource(resource).build();
             for ledger in [&pipeline.spans, &pipeline.log_records].into_iter().flatten() {
                 observe(&meters, ledger);
             }
@@ -89,14 +90,17 @@ impl Pipeline {
         let (logs, metrics) = std::thread::scope(|scope| {
             let logs = scope.spawn(|| self.loggers.as_ref().map(|logs| logs.shutdown_with_timeout(left)));
             let metrics = self.meters.as_ref().map(|meters| meters.shutdown_with_timeout(left));
-            let panicked = |_| Some(Err(OTelSdkError::InternalFailure("the log exporter panicked".to_owned())));
+            let panicked =
+                |_| Some(Err(OTelSdkError::InternalFailure("the log exporter panicked".to_owned())));
             (logs.join().unwrap_or_else(panicked), metrics)
         });
         first_error([spans, logs, metrics])?;
         // The SDK calls a shutdown successful whose last export failed.
         match undelivered(self.spans.as_ref(), lost_before) {
             0 => Ok(()),
-            lost => Err(OTelSdkError::InternalFailure(format!("the backend did not take the last {lost} spans"))),
+            lost => {
+                Err(OTelSdkError::InternalFailure(format!("the backend did not take the last {lost} spans")))
+            }
         }
     }
 }

@@ -41,7 +41,11 @@ pub(super) fn filter(directives: &str) -> Result<EnvFilter, TelemetryError> {
 }
 
 /// Makes it the process's subscriber, `log` records included.
-pub(super) fn install(pipeline: &Pipeline, settings: &Settings, console: Console) -> Result<(), TelemetryError> {
+pub(super) fn install(
+    pipeline: &Pipeline,
+    settings: &Settings,
+    console: Console,
+) -> Result<(), TelemetryError> {
     let stderr = (console == Console::Stderr).then(|| {
         let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours)

@@ -26,9 +26,8 @@ fn pipeline(sink: &Sink, variables: &[(&str, &str)]) -> Pipeline {
         filter: "info".to_owned(),
         span_queue: 16_384,
     };
-    let lookup = |name: &str| {
-        variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
-    };
+    let lookup =
+        |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
     Pipeline::build(&Settings::read(&defaults, &lookup).unwrap()).unwrap()
 }
 
@@ -84,10 +83,8 @@ fn a_span_keeps_a_thousand_links() {
 #[test]
 fn a_full_queue_drops_and_counts_and_never_exceeds_its_bound() {
     let sink = Sink::start(Answer::SpansHeld);
-    let pipeline = pipeline(
-        &sink,
-        &[("OTEL_BSP_MAX_QUEUE_SIZE", "10"), ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4")],
-    );
+    let pipeline =
+        pipeline(&sink, &[("OTEL_BSP_MAX_QUEUE_SIZE", "10"), ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4")]);
     end_spans(&pipeline, 25);
     let counts = spans(&pipeline);
     assert_eq!((counts.accepted, counts.queue_full, counts.queued), (10, 15, 10), "{counts:?}");
@@ -108,7 +105,10 @@ fn what_the_backend_refuses_is_counted() {
     end_spans(&pipeline, 7);
     pipeline.flush().unwrap_err();
     assert_eq!(spans(&pipeline), Counts { accepted: 7, export_failed: 7, ..Counts::default() });
-    assert_eq!(pipeline.spans.as_ref().unwrap().last_problem().as_deref(), Some("the answer was 400 Bad Request"));
+    assert_eq!(
+        pipeline.spans.as_ref().unwrap().last_problem().as_deref(),
+        Some("the answer was 400 Bad Request")
+    );
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn a_log_record_carries_trace_span_and_correlation_id() {
     assert_eq!(
         seen,
         [
-            "none | | ".to_owned(),
+            "none |  | ".to_owned(),
             format!("derived | {trace} | 0000000000000000"),
             format!("business | {trace} | order-42"),
             format!("own field | {trace} | mine"),

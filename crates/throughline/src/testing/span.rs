@@ -57,7 +57,11 @@ impl RecordedSpan {
     /// The value of an attribute.
     #[must_use]
     pub fn attribute(&self, key: &str) -> Option<&Value> {
-        self.0.attributes.iter().find(|attribute| attribute.key.as_str() == key).map(|attribute| &attribute.value)
+        self.0
+            .attributes
+            .iter()
+            .find(|attribute| attribute.key.as_str() == key)
+            .map(|attribute| &attribute.value)
     }
 
     /// It is of this kind.
@@ -70,7 +74,12 @@ impl RecordedSpan {
     /// It has this attribute, with this value and type.
     #[track_caller]
     pub fn assert_attribute(&self, key: &str, value: impl Into<Value>) -> &Self {
-        assert_eq!(self.attribute(key), Some(&value.into()), "attribute {key:?} of {self}\n{}", self.attributes());
+        assert_eq!(
+            self.attribute(key),
+            Some(&value.into()),
+            "attribute {key:?} of {self}\n{}",
+            self.attributes()
+        );
         self
     }
 
@@ -99,10 +108,13 @@ impl RecordedSpan {
     /// It links to `other`.
     #[track_caller]
     pub fn assert_links_to(&self, other: &RecordedSpan) -> &Self {
-        let linked = self.links().any(|link| {
-            link.trace_id() == other.trace_id() && link.span_id() == other.span_id()
-        });
-        assert!(linked, "{self} does not link to {other}; it links to {:?}", self.links().collect::<Vec<_>>());
+        let linked =
+            self.links().any(|link| link.trace_id() == other.trace_id() && link.span_id() == other.span_id());
+        assert!(
+            linked,
+            "{self} does not link to {other}; it links to {:?}",
+            self.links().collect::<Vec<_>>()
+        );
         self
     }
 
@@ -121,7 +133,8 @@ impl RecordedSpan {
     }
 
     fn attributes(&self) -> String {
-        let lines = self.0.attributes.iter().map(|attribute| format!("  {} = {:?}", attribute.key, attribute.value));
+        let lines =
+            self.0.attributes.iter().map(|attribute| format!("  {} = {:?}", attribute.key, attribute.value));
         lines.collect::<Vec<_>>().join("\n")
     }
 }

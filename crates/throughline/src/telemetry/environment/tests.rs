@@ -8,9 +8,8 @@ fn read(variables: &[(&str, &str)]) -> Result<Settings, String> {
         filter: "info".to_owned(),
         span_queue: 16_384,
     };
-    let lookup = |name: &str| {
-        variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
-    };
+    let lookup =
+        |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
     Settings::read(&defaults, &lookup).map_err(|error| error.to_string())
 }
 
@@ -27,7 +26,8 @@ fn check(variables: &[(&str, &str)], look: fn(&Settings) -> String, expected: &s
 }
 
 fn endpoints(settings: &Settings) -> String {
-    let of = |target: &Option<Target>| target.as_ref().map_or("off".to_owned(), |target| target.endpoint.clone());
+    let of =
+        |target: &Option<Target>| target.as_ref().map_or("off".to_owned(), |target| target.endpoint.clone());
     [of(&settings.traces), of(&settings.metrics), of(&settings.logs)].join(" ")
 }
 
@@ -40,7 +40,10 @@ fn a_general_endpoint_is_a_base_and_a_signals_own_is_taken_as_it_is() {
             &[][..],
             "http://localhost:4318/v1/traces http://localhost:4318/v1/metrics http://localhost:4318/v1/logs",
         ),
-        (&[(GENERAL, "http://c:1/base/")], "http://c:1/base/v1/traces http://c:1/base/v1/metrics http://c:1/base/v1/logs"),
+        (
+            &[(GENERAL, "http://c:1/base/")],
+            "http://c:1/base/v1/traces http://c:1/base/v1/metrics http://c:1/base/v1/logs",
+        ),
         (
             &[(GENERAL, "http://c:1"), (TRACES, "http://t:2")],
             "http://t:2 http://c:1/v1/metrics http://c:1/v1/logs",
@@ -147,21 +150,21 @@ fn numbers_that_are_none_are_reported_and_replaced() {
 fn the_environment_names_the_service_and_adds_to_its_resource() {
     fn resource(settings: &Settings) -> String {
         let last = |name: &str| {
-            settings.resource.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.clone()).unwrap_or_default()
+            settings
+                .resource
+                .iter()
+                .rev()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.clone())
+                .unwrap_or_default()
         };
         [last("service.name"), last("team"), last("region")].join("|")
     }
     for (variables, expected) in [
         (&[][..], "api|checkout|"),
         (&[("OTEL_SERVICE_NAME", "api-2")], "api-2|checkout|"),
-        (
-            &[("OTEL_RESOURCE_ATTRIBUTES", "service.name=x, region = eu%2Dwest ,team=a=b")],
-            "x|a=b|eu-west",
-        ),
-        (
-            &[("OTEL_RESOURCE_ATTRIBUTES", "service.name=x"), ("OTEL_SERVICE_NAME", "wins")],
-            "wins|checkout|",
-        ),
+        (&[("OTEL_RESOURCE_ATTRIBUTES", "service.name=x, region = eu%2Dwest ,team=a=b")], "x|a=b|eu-west"),
+        (&[("OTEL_RESOURCE_ATTRIBUTES", "service.name=x"), ("OTEL_SERVICE_NAME", "wins")], "wins|checkout|"),
         (&[("OTEL_RESOURCE_ATTRIBUTES", "region=%zz,oops")], "api|checkout|%zz !OTEL_RESOURCE_ATTRIBUTES"),
     ] {
         check(variables, resource, expected);

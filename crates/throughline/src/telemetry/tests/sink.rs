@@ -79,7 +79,8 @@ impl Sink {
 
     /// A sink that keeps nothing, for an address where nobody listens.
     pub(super) fn at(url: String) -> Sink {
-        let state = State { answer: Mutex::new(Answer::Ok), released: Condvar::new(), requests: Mutex::default() };
+        let state =
+            State { answer: Mutex::new(Answer::Ok), released: Condvar::new(), requests: Mutex::default() };
         Sink { url, state: Arc::new(state) }
     }
 
@@ -121,7 +122,10 @@ impl Sink {
             decoded.flat_map(|r| r.resource_metrics).flat_map(|r| r.scope_metrics).flat_map(|s| s.metrics);
         let Some(Data::Sum(sum)) = metrics.find(|found| found.name == metric)?.data else { return None };
         let wanted = Some(attribute.value.to_string());
-        let point = sum.data_points.into_iter().find(|point| text(&point.attributes, attribute.key.as_str()) == wanted)?;
+        let point = sum
+            .data_points
+            .into_iter()
+            .find(|point| text(&point.attributes, attribute.key.as_str()) == wanted)?;
         match point.value? {
             Number::AsInt(value) => Some(value),
             Number::AsDouble(_) => None,
