@@ -39,7 +39,7 @@ pub struct Ingest<'a> {
     pub otlp: &'a [u8],
 }
 
-/// What a call of [`Store::enforce_retention`] dropped.
+/// What a call of [`Store::enforce_retention`] or [`Store::drop_oldest`] dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Retired {
     /// Blocks.
@@ -170,15 +170,35 @@ impl Store {
         let blocks = self.read().blocks.clone();
         let mut retired = Retired::default();
         for view in writer.expired(&blocks, now) {
-            self.write().blocks.retain(|other| other.block.id != view.block.id);
-            writer.drop_block(&view)?;
-            retired.blocks += 1;
-            retired.spans += view.summary.spans;
-            retired.logs += view.summary.logs;
-            retired.bytes += view.disk_bytes;
+            self.retire(&mut writer, &view, &mut retired)?;
         }
         self.compact(&mut writer)?;
         Ok(retired)
+    }
+
+    /// Drops the oldest block whatever its age and the store's size: what is left to do when the disk is full. Never the
+    /// block that is being written; if there is no other, nothing is dropped.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the block cannot be removed.
+    pub fn drop_oldest(&self) -> Result<Retired, StoreError> {
+        let mut writer = self.lock_writer();
+        let blocks = self.read().blocks.clone();
+        let mut retired = Retired::default();
+        if let Some(view) = writer.closed(&blocks).next().cloned() {
+            self.retire(&mut writer, &view, &mut retired)?;
+        }
+        Ok(retired)
+    }
+
+    fn retire(&self, writer: &mut Writer, view: &View, retired: &mut Retired) -> Result<(), StoreError> {
+        self.write().blocks.retain(|other| other.block.id != view.block.id);
+        writer.drop_block(view)?;
+        retired.blocks += 1;
+        retired.spans += view.summary.spans;
+        retired.logs += view.summary.logs;
+        retired.bytes += view.disk_bytes;
+        Ok(())
     }
 
     /// Figures.

@@ -84,10 +84,8 @@ impl Writer {
     /// The closed blocks that have to go, oldest first: those past the age, then as many as it takes to fit the size.
     pub(crate) fn expired(&self, blocks: &[Arc<View>], now: UnixNanos) -> Vec<Arc<View>> {
         let mut total: u64 = blocks.iter().map(|view| view.disk_bytes).sum();
-        let closed =
-            blocks.iter().filter(|view| self.open.as_ref().is_none_or(|open| open.block.id != view.block.id));
         let mut expired = Vec::new();
-        for view in closed {
+        for view in self.closed(blocks) {
             let too_old = age(now, view.summary.arrived.latest) > self.options.retention_age.as_nanos();
             if too_old || total > self.options.retention_bytes {
                 total -= view.disk_bytes;
@@ -95,6 +93,12 @@ impl Writer {
             }
         }
         expired
+    }
+
+    /// Those of `blocks` that nothing is written to any more, oldest first.
+    pub(crate) fn closed<'a>(&self, blocks: &'a [Arc<View>]) -> impl Iterator<Item = &'a Arc<View>> + use<'a> {
+        let open = self.open.as_ref().map(|open| open.block.id);
+        blocks.iter().filter(move |view| Some(view.block.id) != open)
     }
 
     /// Drops a block for good.
