@@ -1,0 +1,36 @@
+//! Whatever prost reads, the views read the same; whatever it refuses, they refuse. For all three signals.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message;
+use throughline_otlp::{Signal, check, decode_logs, decode_traces, metrics, split_traces};
+
+fuzz_target!(|bytes: &[u8]| {
+    let traces = ExportTraceServiceRequest::decode(bytes);
+    assert_eq!(check(Signal::Traces, bytes).is_ok(), traces.is_ok(), "prost: {traces:?}");
+    if let Ok(request) = traces {
+        let spans = decode_traces(bytes).expect("checked");
+        let theirs = request.resource_spans.iter().flat_map(|r| &r.scope_spans).flat_map(|s| &s.spans);
+        let valid = |id: &[u8], length| id.len() == length && id.iter().any(|b| *b != 0);
+        let theirs: Vec<_> = theirs.filter(|s| valid(&s.trace_id, 16) && valid(&s.span_id, 8)).collect();
+        assert_eq!(spans.len(), theirs.len());
+        for (ours, theirs) in spans.iter().zip(&theirs) {
+            assert_eq!(ours.name, theirs.name);
+            assert_eq!(ours.trace_id.bytes()[..], theirs.trace_id[..]);
+            assert_eq!((ours.start.0, ours.end.0), (theirs.start_time_unix_nano, theirs.end_time_unix_nano));
+            assert_eq!(ours.attributes.len(), theirs.attributes.len());
+            assert_eq!(ours.events.len(), theirs.events.len());
+        }
+        for (part, span) in split_traces(bytes).expect("checked").iter().zip(&spans) {
+            let again = decode_traces(&part.otlp).expect("a splice is valid");
+            assert_eq!(format!("{again:?}"), format!("{:?}", [span]));
+        }
+    }
+    assert_eq!(check(Signal::Logs, bytes).is_ok(), ExportLogsServiceRequest::decode(bytes).is_ok());
+    assert_eq!(check(Signal::Metrics, bytes).is_ok(), ExportMetricsServiceRequest::decode(bytes).is_ok());
+    let _ = decode_logs(bytes);
+    let _ = metrics::decode_metrics(bytes);
+});
