@@ -1,0 +1,96 @@
+//! An index on disk answers as a list of pairs would, and never wrongly when it is damaged.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{Fs, sim::SimFs};
+
+const IDENTITY: Identity = Identity { sequence: 4, epoch: 2 };
+
+const fn extent(data_end: u32) -> Extent {
+    Extent { data_end, last_record: 4096, records: 3 }
+}
+
+type Pairs = Vec<([u8; 16], u32, Vec<u8>)>;
+
+fn entries(pairs: &Pairs) -> Entries {
+    let mut entries = Entries::default();
+    for (key, record, value) in pairs {
+        entries.push(*record, &[(*key, &value[..])].into_iter().collect());
+    }
+    entries
+}
+
+fn naive(pairs: &Pairs, key: &[u8; 16]) -> Vec<Pair> {
+    pairs
+        .iter()
+        .filter(|(found, ..)| found == key)
+        .map(|(_, record, value)| (*record, value.clone()))
+        .collect()
+}
+
+/// Few keys, so that they repeat and fill more than a block.
+fn pairs(most: usize) -> impl Strategy<Value = Pairs> {
+    let key = (0_u8..40).prop_map(|n| [n; 16]);
+    let pair = (key, proptest::collection::vec(any::<u8>(), 0..12));
+    proptest::collection::vec(pair, 0..most).prop_map(|pairs| {
+        let records = (0..).map(|n| 4096 + 8 * n);
+        pairs.into_iter().zip(records).map(|((key, value), record)| (key, record, value)).collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn open_and_sealed_answer_as_a_list_does(pairs in pairs(600)) {
+        let entries = entries(&pairs);
+        let Encoded { bytes, place, filter } = entries.encode(IDENTITY, extent(5000));
+        let room = Entries::bytes_for(pairs.len() as u64, pairs.iter().map(|(.., value)| value.len() as u64).sum());
+        prop_assert!(bytes.len() as u64 + u64::from(place.start) - 5000 <= room, "more than the writer keeps free");
+        let mut file = vec![0; place.start as usize];
+        file.extend(&bytes);
+        let file = SimFs::with_file(Path::new("/s"), &file).open(Path::new("/s")).unwrap();
+        let sealed = SealedIndex { file: file.as_ref(), identity: IDENTITY, records: 3, place };
+        prop_assert_eq!(sealed.verify(), Ok(()));
+        prop_assert_eq!(sealed.filter().unwrap(), filter.clone());
+        for key in (0_u8..42).map(|n| [n; 16]) {
+            let expected = naive(&pairs, &key);
+            prop_assert!(expected.is_empty() || filter.may_contain(&key));
+            prop_assert_eq!(&entries.find(&key), &expected);
+            prop_assert_eq!(sealed.find(&key).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_damaged_index_says_so_or_answers_rightly(pairs in pairs(300), at in any::<prop::sample::Index>(), bit in 0..8) {
+        let Encoded { mut bytes, place, .. } = entries(&pairs).encode(IDENTITY, extent(4096));
+        prop_assume!(!bytes.is_empty());
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        let mut file = vec![0; place.start as usize];
+        file.extend(&bytes);
+        let file = SimFs::with_file(Path::new("/s"), &file).open(Path::new("/s")).unwrap();
+        let sealed = SealedIndex { file: file.as_ref(), identity: IDENTITY, records: 3, place };
+        for key in (0_u8..42).map(|n| [n; 16]) {
+            if let Ok(found) = sealed.find(&key) {
+                prop_assert_eq!(found, naive(&pairs, &key));
+            }
+        }
+        let padding = place.start as usize + at >= (place.values_start + place.values_bytes) as usize
+            && place.start as usize + at < place.filter_start as usize;
+        prop_assert!(sealed.verify().is_err() || sealed.filter().is_err() || padding);
+    }
+}
+
+#[test]
+fn the_index_of_an_earlier_use_of_the_file_or_of_an_earlier_attempt_to_seal_is_not_this_ones() {
+    let Encoded { bytes, place, .. } = entries(&vec![([1; 16], 4096, vec![])]).encode(IDENTITY, extent(4096));
+    let mut file = vec![0; place.start as usize];
+    file.extend(&bytes);
+    let file = SimFs::with_file(Path::new("/s"), &file).open(Path::new("/s")).unwrap();
+    for (sequence, records, found) in [(4, 3, Ok(vec![(4096, vec![])])), (5, 3, Err(Unusable)), (4, 2, Err(Unusable))] {
+        let identity = Identity { sequence, epoch: 2 };
+        assert_eq!(SealedIndex { file: file.as_ref(), identity, records, place }.find(&[1; 16]), found);
+    }
+}

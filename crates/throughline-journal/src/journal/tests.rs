@@ -1,0 +1,312 @@
+//! A journal behaves like a list of records that only its consumers shorten.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{Durability, Full, Keys, RecordKind, sim::SimFs};
+
+fn options() -> Options {
+    Options { segment_bytes: 64 << 10, cap_bytes: 256 << 10, group_wait: Duration::ZERO, ..Options::default() }
+}
+
+fn open(fs: &SimFs, options: Options) -> Journal {
+    Journal::open(Arc::new(fs.clone()), Path::new("/j"), options).unwrap().0
+}
+
+fn record(length: usize) -> Record<Vec<u8>> {
+    Record::new(RecordKind::Spans, 1, vec![7; length])
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append { length: usize, key: u8 },
+    Release { share: u8 },
+    Close,
+    Kill,
+    ReadFrom { share: u8 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => (0_usize..6000, any::<u8>()).prop_map(|(length, key)| Step::Append { length, key: key % 16 }),
+        2 => (0_usize..50_000, any::<u8>()).prop_map(|(length, key)| Step::Append { length, key: key % 16 }),
+        2 => any::<u8>().prop_map(|share| Step::Release { share }),
+        1 => Just(Step::Close),
+        1 => Just(Step::Kill),
+        2 => any::<u8>().prop_map(|share| Step::ReadFrom { share }),
+    ]
+}
+
+/// A journal, and the list it must behave like.
+struct Model {
+    fs: SimFs,
+    options: Options,
+    journal: Journal,
+    consumer: Consumer,
+    released: Option<Position>,
+    records: Vec<OwnedRecord>,
+    full: u64,
+}
+
+impl Model {
+    fn new(durability: Durability) -> Self {
+        let fs = SimFs::new(3);
+        let options = Options { durability, verify: crate::Verify::Unsealed, ..options() };
+        let journal = open(&fs, options.clone());
+        let consumer = journal.consumer("store", None);
+        Self { fs, options, journal, consumer, released: None, records: Vec::new(), full: 0 }
+    }
+
+    fn needed(&self) -> &[OwnedRecord] {
+        let first = self.records.partition_point(|record| Some(record.position) <= self.released);
+        &self.records[first..]
+    }
+
+    fn pick(&self, share: u8) -> Option<Position> {
+        let index = self.records.len() * usize::from(share) / 256;
+        self.records.get(index).map(|record| record.position)
+    }
+
+    fn append(&mut self, length: usize, key: u8) {
+        let number = self.records.len() as u64;
+        let mut record = Record::new(RecordKind::Logs, number, vec![number as u8; length]);
+        record.pipeline = number as u16;
+        record.keys = [([key; 16], &number.to_le_bytes()[..])].into_iter().collect();
+        let Record { kind, pipeline, arrived, payload, keys, .. } = record.clone();
+        match self.journal.append_wait(record) {
+            Ok(position) => self.records.push(OwnedRecord { position, kind, pipeline, arrived, payload, keys }),
+            Err(AppendError::Refused(Refused::Full(Full::Cap(consumer)))) => {
+                assert_eq!(&*consumer, "store");
+                self.full += 1;
+                let pinned = self.journal.stats().pinned_bytes;
+                assert!(pinned + u64::from(self.options.segment_bytes) > self.options.cap_bytes, "refused with {pinned} bytes pinned");
+                assert_eq!(self.journal.stats().refused_cap, self.full);
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Append { length, key } => self.append(length, key),
+            Step::Release { share } => {
+                if let Some(position) = self.pick(share) {
+                    self.journal.release(&self.consumer, position);
+                    self.released = self.released.max(Some(position));
+                }
+            }
+            Step::Close | Step::Kill => {
+                if matches!(step, Step::Close) {
+                    self.journal.close().unwrap();
+                }
+                self.journal = open(&self.fs, self.options.clone());
+                self.consumer = self.journal.consumer("store", self.released);
+                self.full = 0;
+            }
+            Step::ReadFrom { share } => {
+                let Some(position) = self.pick(share) else { return };
+                let after: Vec<_> = self.journal.records_after(position).map(Result::unwrap).collect();
+                let expected = self.needed().iter().filter(|record| record.position > position);
+                assert!(expected.eq(after.iter().filter(|record| Some(record.position) > self.released)));
+            }
+        }
+    }
+
+    fn check(&self) {
+        let all: Vec<_> = self.journal.records_from(Position(0)).map(Result::unwrap).collect();
+        assert!(self.records.ends_with(&all), "what is readable is the end of what was appended");
+        assert!(all.len() >= self.needed().len(), "a record that is needed is gone");
+        for record in self.needed() {
+            assert_eq!(&self.journal.read(record.position).unwrap(), record);
+            let from = self.journal.records_from(record.position).next().unwrap().unwrap();
+            assert_eq!(&from, record);
+        }
+        for key in (0..16).map(|key| [key; 16]) {
+            let expected: Vec<_> = all
+                .iter()
+                .flat_map(|record| record.keys.iter().map(|(key, value)| (key, (record.position, value.to_vec()))))
+                .filter(|(found, _)| *found == key)
+                .map(|(_, hit)| hit)
+                .collect();
+            assert_eq!(self.journal.lookup(&key), expected);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn it_behaves_like_a_list(steps in proptest::collection::vec(step(), 1..60), mode in 0..3) {
+        let batch = Durability::Batch { window: Durability::DEFAULT_WINDOW };
+        let mut model = Model::new([Durability::Sync, batch, Durability::None][mode as usize]);
+        for step in &steps {
+            model.step(step);
+        }
+        model.check();
+    }
+}
+
+#[test]
+fn the_largest_record_fits_and_one_byte_more_is_refused_for_good() {
+    let fs = SimFs::new(1);
+    let journal = open(&fs, options());
+    let largest = journal.largest_record() as usize;
+    let position = journal.append_wait(record(largest)).unwrap();
+    assert_eq!(journal.read(position).unwrap().payload.len(), largest);
+    let (bytes, limit) = (largest as u64 + 1, largest as u64);
+    assert_eq!(journal.append(record(largest + 1), |_| unreachable!()), Err(Refused::TooLarge { bytes, limit }));
+    assert_eq!(journal.stats().refused_too_large, 1);
+    let mut keyed = record(largest - 40);
+    keyed.keys = [([1; 16], &b""[..]), ([2; 16], &b""[..])].into_iter().collect();
+    let refused = journal.append_wait(keyed);
+    assert!(matches!(refused, Err(AppendError::Refused(Refused::TooLarge { .. }))), "its index does not fit beside it");
+    assert!(journal.append_wait(record(1)).is_ok(), "one record that is too large stops nothing");
+}
+
+#[test]
+fn lz4_is_reserved() {
+    let journal = open(&SimFs::new(1), options());
+    let compressed = Record { codec: Codec::Lz4, ..record(1) };
+    assert_eq!(journal.append(compressed, |_| unreachable!()), Err(Refused::CodecNotBuilt));
+}
+
+/// Fills the journal to its cap; returns the last position.
+fn fill(journal: &Journal) -> Position {
+    let mut last = Position(0);
+    loop {
+        match journal.append_wait(record(30_000)) {
+            Ok(position) => last = position,
+            Err(AppendError::Refused(Refused::Full(_))) => return last,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_pinned_journal_refuses_at_its_cap_and_goes_on_after_a_release() {
+    let fs = SimFs::new(1);
+    let journal = open(&fs, Options { consumers: vec!["store".into(), "otlp".into()], ..options() });
+    let last = fill(&journal);
+    assert_eq!(journal.stats().file_bytes, 256 << 10);
+    let store = journal.consumer("store", Some(last));
+    let refused = journal.append_wait(record(30_000));
+    let otlp: Arc<str> = "otlp".into();
+    assert_eq!(refused, Err(AppendError::Refused(Refused::Full(Full::Cap(otlp)))), "a consumer was announced and is silent");
+    let otlp = journal.consumer("otlp", None);
+    assert!(journal.append_wait(record(30_000)).is_err(), "it needs everything");
+    journal.forget(&otlp);
+    let next = journal.append_wait(record(30_000)).unwrap();
+    assert!(next > last);
+    journal.release(&store, next);
+    let files = fs.files();
+    for _ in 0..50 {
+        let position = journal.append_wait(record(30_000)).unwrap();
+        journal.release(&store, position);
+    }
+    assert_eq!(fs.files(), files, "released files are used again, not replaced");
+    assert!(journal.stats().recycled >= 25);
+    assert!(matches!(journal.read(last), Err(ReadError::Recycled(_))));
+    assert!(matches!(journal.read(Position(u64::MAX)), Err(ReadError::Unknown(_))));
+}
+
+#[test]
+fn without_look_back_two_files_go_round_and_with_it_released_records_stay_readable() {
+    for (look_back_bytes, files, readable) in [(0, 2, 2), (256 << 10, 4, 6)] {
+        let fs = SimFs::new(1);
+        let journal = open(&fs, Options { look_back_bytes, ..options() });
+        let store = journal.consumer("store", None);
+        for _ in 0..20 {
+            let position = journal.append_wait(record(25_000)).unwrap();
+            journal.release(&store, position);
+        }
+        let segments = fs.files().iter().filter(|path| path.to_string_lossy().contains("segment-")).count();
+        assert_eq!(segments, files);
+        assert!(journal.records_from(Position(0)).count() >= readable);
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_and_takes_more_once_there_is_space() {
+    let fs = SimFs::new(1);
+    fs.set_capacity(Some(200 << 10));
+    let journal = open(&fs, options());
+    let store = journal.consumer("store", None);
+    let last = fill(&journal);
+    let refused = journal.append_wait(record(30_000));
+    assert!(matches!(&refused, Err(AppendError::Refused(Refused::Full(Full::Disk(why)))) if why.contains("segment-")), "{refused:?}");
+    assert!(journal.stats().refused_disk > 0);
+    assert!(journal.stats().poisoned.is_none());
+    fs.set_capacity(Some(300 << 10));
+    assert!(journal.append_wait(record(30_000)).unwrap() > last);
+    fs.set_capacity(Some(0));
+    let last = fill(&journal);
+    journal.release(&store, last);
+    assert!(journal.append_wait(record(30_000)).unwrap() > last, "a release frees space on a disk that stays full");
+    drop(journal);
+    let journal = open(&fs, options());
+    assert!(journal.read(last).is_ok(), "a full disk is no reason not to open");
+}
+
+#[test]
+fn a_write_without_space_loses_nothing_and_leaves_nothing() {
+    let fs = SimFs::new(1);
+    let journal = open(&fs, options());
+    let first = journal.append_wait(record(100)).unwrap();
+    fs.fail_writes(1, std::io::ErrorKind::StorageFull);
+    let refused = journal.append_wait(record(20_000));
+    assert!(matches!(refused, Err(AppendError::Refused(Refused::Full(Full::Disk(_))))));
+    let second = journal.append_wait(record(50)).unwrap();
+    drop(journal);
+    let journal = open(&fs, options());
+    let all: Vec<_> = journal.records_from(Position(0)).map(|record| record.unwrap().position).collect();
+    assert_eq!(all, [first, second]);
+}
+
+#[test]
+fn a_reader_that_waits_at_the_end_goes_on_with_what_comes() {
+    let journal = open(&SimFs::new(1), options());
+    let mut records = journal.records_from(Position(0));
+    assert!(records.next().is_none());
+    for _ in 0..10 {
+        let position = journal.append_wait(record(20_000)).unwrap();
+        assert_eq!(records.next().unwrap().unwrap().position, position);
+        assert!(records.next().is_none());
+    }
+}
+
+#[test]
+fn options_out_of_range_say_what_is_allowed() {
+    let error = |options| match Journal::open(Arc::new(SimFs::new(1)), Path::new("/j"), options) {
+        Ok(_) => String::new(),
+        Err(error) => error.to_string(),
+    };
+    let said = error(Options { segment_bytes: 100, ..options() });
+    assert!(said.contains("segment_bytes is 100") && said.contains("65536"), "{said}");
+    let said = error(Options { cap_bytes: 65536, ..options() });
+    assert!(said.contains("cap_bytes") && said.contains("two segments"), "{said}");
+}
+
+#[test]
+fn appends_and_reads_from_many_threads_lose_and_mix_nothing() {
+    let journal = open(&SimFs::new(1), Options { cap_bytes: 64 << 20, ..options() });
+    std::thread::scope(|scope| {
+        for thread in 0..4_u8 {
+            let journal = journal.clone();
+            scope.spawn(move || {
+                for n in 0..100_usize {
+                    let mut record = Record::new(RecordKind::Spans, 1, vec![thread; n * 10]);
+                    record.keys = Keys::from_iter([([thread; 16], &[n as u8][..])]);
+                    let position = journal.append_wait(record).unwrap();
+                    assert_eq!(journal.read(position).unwrap().payload, vec![thread; n * 10]);
+                }
+            });
+        }
+    });
+    for thread in 0..4 {
+        assert_eq!(journal.lookup(&[thread; 16]).len(), 100);
+    }
+    assert_eq!(journal.records_from(Position(0)).count(), 400);
+}

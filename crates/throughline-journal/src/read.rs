@@ -1,0 +1,223 @@
+//! Reading records back: by position, in order, by key. Concurrent with appends and with recycling: what a reader gets was
+//! published, its checksum holds, and it was not recycled while being read. It refuses to repair: damage is said and passed over.
+
+use std::sync::{Arc, PoisonError};
+
+use crate::{
+    OwnedRecord, Position, ReadError, RecordKind,
+    catalog::{Catalog, View},
+    format::{PAGE, RECORD_HEADER_BYTES, RecordHeader},
+    fs::read_full,
+    scan::{Found, Intact, Scan},
+    segment::Sealed,
+};
+
+/// A key found: the record it came with, and its value.
+pub type Hit = (Position, Vec<u8>);
+
+/// The record at `position`.
+pub(crate) fn read(catalog: &Catalog, position: Position) -> Result<OwnedRecord, ReadError> {
+    let (view, header) = header(catalog, position)?;
+    let length = usize::try_from(header.total_bytes()).unwrap_or(usize::MAX).min(view.data_end as usize);
+    let bytes =
+        load(&view, position.offset(), length).map_err(|source| ReadError::Io { position, source })?;
+    match Scan::new(&bytes, position.offset(), view.identity).next() {
+        Some(Found::Record(record)) if record.at == position.offset() => owned(record),
+        _ => Err(unsound(catalog, &view, position, header.total_bytes())),
+    }
+}
+
+/// The header at `position`, and the segment it is in.
+fn header(catalog: &Catalog, position: Position) -> Result<(View, RecordHeader), ReadError> {
+    let view = catalog.view(position.sequence()).ok_or_else(|| match catalog.usage().last {
+        Some(last) if position < last => ReadError::Recycled(position),
+        _ => ReadError::Unknown(position),
+    })?;
+    let offset = position.offset();
+    if !(PAGE..view.data_end).contains(&offset) || !offset.is_multiple_of(8) {
+        return Err(ReadError::Unknown(position));
+    }
+    let bytes =
+        load(&view, offset, RECORD_HEADER_BYTES).map_err(|source| ReadError::Io { position, source })?;
+    match RecordHeader::decode(&bytes) {
+        Some(header) if header.position == position && header.identity() == view.identity => {
+            Ok((view, header))
+        }
+        _ => Err(unsound(catalog, &view, position, RECORD_HEADER_BYTES as u64)),
+    }
+}
+
+fn load(view: &View, offset: u32, length: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    let read = read_full(view.file.file.as_ref(), &mut bytes, u64::from(offset))?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// Bytes without a valid checksum are damage only if the file still is the segment they were looked for in.
+fn unsound(catalog: &Catalog, view: &View, position: Position, bytes: u64) -> ReadError {
+    if catalog.holds(view.identity) {
+        ReadError::Damaged { position, bytes }
+    } else {
+        ReadError::Recycled(position)
+    }
+}
+
+fn owned(record: Intact<'_>) -> Result<OwnedRecord, ReadError> {
+    let RecordHeader { version, kind, codec, pipeline, position, arrived, .. } = record.header;
+    match RecordKind::from_code(kind).filter(|_| record.header.is_current()) {
+        None => Err(ReadError::Newer { position, version, kind }),
+        Some(_) if codec != 0 => Err(ReadError::CodecNotBuilt(position)),
+        Some(kind) => {
+            let (payload, keys) = (record.payload.to_vec(), record.keys());
+            Ok(OwnedRecord { position, kind, pipeline, arrived, payload, keys })
+        }
+    }
+}
+
+/// Records in order, across segments. Ends at what is published at that moment; asked again, it goes on with what came since.
+///
+/// It holds at most one segment's bytes. A record that cannot be read is an `Err`, and the next call goes on behind it.
+pub struct Records {
+    catalog: Arc<Catalog>,
+    sequence: u32,
+    at: u32,
+    start: Start,
+    chunk: Option<Chunk>,
+}
+
+/// What is known of where reading begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// A record starts there, or the next one does after padding.
+    Boundary,
+    /// Perhaps inside a record.
+    Anywhere,
+}
+
+struct Chunk {
+    view: View,
+    base: u32,
+    bytes: Vec<u8>,
+}
+
+impl Records {
+    /// From the record at `position`, or the first after it.
+    pub(crate) fn from(catalog: Arc<Catalog>, position: Position) -> Self {
+        let at = position.offset().max(PAGE).next_multiple_of(8);
+        let start = if at == PAGE { Start::Boundary } else { Start::Anywhere };
+        Self { catalog, sequence: position.sequence(), at, start, chunk: None }
+    }
+
+    /// From the first record after the one at `position`.
+    pub(crate) fn after(catalog: Arc<Catalog>, position: Position) -> Self {
+        let end =
+            header(&catalog, position).map(|(_, header)| u64::from(position.offset()) + header.total_bytes());
+        match end.ok().and_then(|end| u32::try_from(end).ok()) {
+            Some(at) => {
+                Self { catalog, sequence: position.sequence(), at, start: Start::Boundary, chunk: None }
+            }
+            None => Self::from(catalog, Position(position.0.saturating_add(1))),
+        }
+    }
+
+    /// Loads what is published from `self.at` on, in this segment or the next that has any. `None` at the end.
+    fn refill(&mut self) -> Option<Result<(), ReadError>> {
+        loop {
+            let view = self.catalog.view_from(self.sequence)?;
+            if view.identity.sequence != self.sequence {
+                (self.sequence, self.at, self.start) = (view.identity.sequence, PAGE, Start::Boundary);
+            }
+            if self.at < view.data_end {
+                let base = self.at;
+                let bytes = view.file.read(base, (view.data_end - base) as usize);
+                if self.catalog.holds(view.identity) {
+                    self.chunk = Some(Chunk { view, base, bytes });
+                    return Some(Ok(()));
+                }
+                let gone = Position::new(self.sequence, base);
+                self.sequence = self.sequence.saturating_add(1);
+                return Some(Err(ReadError::Recycled(gone)));
+            }
+            // Nothing more here for now. If a later segment has begun, this one is complete.
+            self.catalog.view_from(self.sequence.checked_add(1)?)?;
+            self.sequence += 1;
+            self.at = PAGE;
+        }
+    }
+
+    /// The next step in the bytes loaded. `None` once they are used up.
+    fn step(&mut self) -> Option<Result<OwnedRecord, ReadError>> {
+        let Chunk { view, base, bytes } =
+            self.chunk.as_ref().filter(|chunk| self.at < chunk.view.data_end)?;
+        let rest = bytes.get((self.at - base) as usize..)?;
+        let mut scan = match self.start {
+            Start::Boundary => Scan::new(rest, self.at, view.identity),
+            Start::Anywhere => Scan::from_anywhere(rest, self.at, view.identity),
+        };
+        let (result, at) = match scan.next() {
+            Some(Found::Record(record)) => (Some(owned(record)), record.end),
+            Some(Found::Hole(hole)) => (Some(Err(damaged(view, hole.from, hole.to))), hole.to),
+            None if self.start == Start::Boundary => {
+                (Some(Err(damaged(view, self.at, view.data_end))), view.data_end)
+            }
+            None => (None, view.data_end),
+        };
+        (self.at, self.start) = (at, Start::Boundary);
+        result
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<OwnedRecord, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(result) = self.step() {
+                return Some(result);
+            }
+            if let Err(error) = self.refill()? {
+                return Some(Err(error));
+            }
+        }
+    }
+}
+
+fn damaged(view: &View, from: u32, to: u32) -> ReadError {
+    ReadError::Damaged { position: Position::new(view.identity.sequence, from), bytes: u64::from(to - from) }
+}
+
+/// All pairs of a key, oldest first: memory holds a filter for each sealed segment, so most are not touched.
+pub(crate) fn lookup(catalog: &Catalog, key: &[u8; 16]) -> Vec<Hit> {
+    let lookups = catalog.lookups();
+    let mut hits = Vec::new();
+    for sealed in lookups.sealed.iter().filter(|sealed| sealed.filter.may_contain(key)) {
+        let pairs = sealed.index().find(key).unwrap_or_else(|_| pairs_of_records(catalog, sealed, key));
+        hits.extend(pairs.into_iter().map(|(record, value)| (sealed.position(record), value)));
+    }
+    if let Some((sequence, entries)) = lookups.open {
+        let pairs = entries.lock().unwrap_or_else(PoisonError::into_inner).find(key);
+        hits.extend(pairs.into_iter().map(|(record, value)| (Position::new(sequence, record), value)));
+    }
+    hits
+}
+
+/// The slow way, for an index that is damaged: its records hold the same pairs.
+fn pairs_of_records(catalog: &Catalog, sealed: &Sealed, key: &[u8; 16]) -> Vec<(u32, Vec<u8>)> {
+    let bytes = sealed.file.read(PAGE, sealed.footer.data_end.saturating_sub(PAGE) as usize);
+    if !catalog.holds(sealed.footer.identity) {
+        return Vec::new();
+    }
+    let mut pairs = Vec::new();
+    for found in Scan::new(&bytes, PAGE, sealed.footer.identity) {
+        if let Found::Record(record) = found {
+            let keys = record.keys();
+            let matching = keys.iter().filter(|(found, _)| found == key);
+            pairs.extend(matching.map(|(_, value)| (record.at, value.to_vec())));
+        }
+    }
+    pairs
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! Damage that appears while the journal runs is said, with its place and length, and the records beside it are read.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use crate::{Journal, Options, Position, ReadError, Record, RecordKind, format::RECORD_HEADER_BYTES, sim::SimFs};
+
+/// A journal of six records in two segments, one of them sealed.
+fn six() -> (SimFs, Journal, Vec<Position>) {
+    let fs = SimFs::new(1);
+    let options = Options { segment_bytes: 64 << 10, group_wait: Duration::ZERO, ..Options::default() };
+    let (journal, _) = Journal::open(Arc::new(fs.clone()), Path::new("/j"), options).unwrap();
+    let record = |n: u8| {
+        let mut record = Record::new(RecordKind::Spans, 0, vec![n; 12_000]);
+        record.keys.push([9; 16], &[n]);
+        record
+    };
+    let positions = (0..6).map(|n| journal.append_wait(record(n)).unwrap()).collect();
+    (fs, journal, positions)
+}
+
+fn damage(fs: &SimFs, position: Position, at: usize) {
+    let path = format!("/j/segment-{:08}.tlj", position.sequence() - 1);
+    fs.damage(Path::new(&path), |bytes| bytes[position.offset() as usize + at] ^= 1);
+}
+
+#[test]
+fn one_damaged_record_costs_itself_only() {
+    for victim in 0..6 {
+        for at in [0, 24, RECORD_HEADER_BYTES, 11_000] {
+            let (fs, journal, positions) = six();
+            damage(&fs, positions[victim], at);
+            let read = journal.read(positions[victim]);
+            assert!(matches!(read, Err(ReadError::Damaged { position, .. }) if position == positions[victim]), "{read:?}");
+            let (intact, damaged): (Vec<_>, Vec<_>) = journal.records_from(Position(0)).partition(Result::is_ok);
+            let intact: Vec<_> = intact.into_iter().map(|record| record.unwrap().position).collect();
+            let mut expected = positions.clone();
+            expected.remove(victim);
+            assert_eq!(intact, expected);
+            let [Err(ReadError::Damaged { position, bytes })] = &damaged[..] else { panic!("{damaged:?}") };
+            assert_eq!(*bytes, 12_088, "header, payload, one key, padding");
+            assert!(*position <= positions[victim]);
+            assert_eq!(journal.lookup(&[9; 16]).len(), 6, "the index is not touched by it");
+        }
+    }
+}
+
+#[test]
+fn a_lookup_survives_a_damaged_index() {
+    let (fs, journal, positions) = six();
+    let path = Path::new("/j/segment-00000000.tlj");
+    let sealed = positions.iter().filter(|position| position.sequence() == 1).count();
+    fs.damage(path, |bytes| {
+        let magic = bytes.windows(4).position(|window| window == b"TLJX").unwrap();
+        bytes[magic + 30] ^= 1;
+    });
+    let hits = journal.lookup(&[9; 16]);
+    assert!(sealed >= 3);
+    assert_eq!(hits.iter().map(|(position, _)| *position).collect::<Vec<_>>(), positions);
+}
+
+#[test]
+fn an_unreadable_sector_costs_its_record_only() {
+    let (fs, journal, positions) = six();
+    let at = u64::from(positions[1].offset()) + 5000;
+    fs.make_unreadable(Path::new("/j/segment-00000000.tlj"), at..at + 1);
+    assert!(matches!(journal.read(positions[1]), Err(ReadError::Io { .. })));
+    assert_eq!(journal.records_from(Position(0)).filter(Result::is_ok).count(), 5);
+}
+
+#[test]
+fn a_position_that_is_none_is_unknown_or_damaged_but_never_a_record() {
+    let (_fs, journal, positions) = six();
+    for position in [Position(0), Position(positions[0].0 + 1), Position(positions[5].0 + (1 << 32))] {
+        assert!(matches!(journal.read(position), Err(ReadError::Unknown(_))), "{position}");
+    }
+    assert!(matches!(journal.read(Position(positions[0].0 + 8)), Err(ReadError::Damaged { .. })));
+    let inside = journal.records_from(Position(positions[0].0 + 8)).next().unwrap().unwrap();
+    assert_eq!(inside.position, positions[1], "from inside a record, the next one is first");
+}
