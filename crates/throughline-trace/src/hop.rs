@@ -116,7 +116,8 @@ pub fn is_process(span: &Span) -> bool {
     span.kind == SpanKind::Consumer && !matches!(operation_type(span), Some("receive" | "settle"))
 }
 
-fn operation_type(span: &Span) -> Option<&str> {
+/// `send`, `receive`, `process`, …, as the span says it.
+pub(crate) fn operation_type(span: &Span) -> Option<&str> {
     match span.attribute(attribute::MESSAGING_OPERATION_TYPE) {
         Some(Value::Str(kind)) => Some(kind),
         _ => None,

@@ -107,6 +107,7 @@ fn linked(trace: &Trace, linked: &LinkedTrace) -> Json {
         "service": linked.service,
         "operation": linked.operation,
         "kind": linked.kind.map(|kind| kind.as_str()),
+        "operationType": linked.operation_type,
         "startTimeUnixNano": linked.started.map(time),
         "durationNanos": linked.took.map(length),
         "reason": linked.reason,

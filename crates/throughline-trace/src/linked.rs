@@ -136,6 +136,7 @@ fn describe(linked: &mut LinkedTrace, span: &Span) {
     linked.service = Some(span.service().to_owned());
     linked.operation = Some(span.name.clone());
     linked.kind = Some(span.kind);
+    linked.operation_type = hop::operation_type(span).map(str::to_owned);
     linked.started = Some(span.start);
     linked.took = Some(span.end.since(span.start));
 }
@@ -147,6 +148,7 @@ fn unknown(trace_id: TraceId, direction: Direction) -> LinkedTrace {
         service: None,
         operation: None,
         kind: None,
+        operation_type: None,
         started: None,
         took: None,
         reason: None,

@@ -142,6 +142,8 @@ pub struct LinkedTrace {
     pub operation: Option<String>,
     /// That span's kind.
     pub kind: Option<SpanKind>,
+    /// What that span says it did with messages: `send`, `receive`, `process`, in whatever words it came.
+    pub operation_type: Option<String>,
     /// That span's start.
     pub started: Option<UnixNanos>,
     /// That span's duration in nanoseconds.

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use throughline_otlp::model::Link;
 use throughline_otlp::{Span, SpanId, TraceId, Value};
-use throughline_semconv::{header, own};
+use throughline_semconv::{attribute, header, own};
 
 use super::rules::Scene;
 use super::{Cause, Finding, FindingKind, Hop};
@@ -54,17 +55,13 @@ fn lost_on_arrival(scene: &Scene<'_>, node: &Node, span: &Span, messages: &Messa
         let send = messages.sent.get(key)?;
         (send.trace_id != scene.id && !links_to(span, send.trace_id)).then_some(*send)
     });
-    let cause = cause(span);
-    if send.is_none() && (cause != Cause::NotInjected || !span.links.is_empty()) {
-        return None;
-    }
     let above = node.parent.and_then(|id| scene.nodes.get(id.0)).and_then(Node::span);
-    let above = above.filter(|above| hop::is_send(above));
-    if send.is_none() && above.is_some() {
+    let bare = above.is_none_or(|above| !hop::is_send(above)) && came_without_context(span);
+    if send.is_none() && !bare {
         return None;
     }
     Some(Finding {
-        kind: FindingKind::ContextLost { cause, other: send.map(|send| send.trace_id) },
+        kind: FindingKind::ContextLost { cause: cause(span), other: send.map(|send| send.trace_id) },
         node: Some(node.id),
         hop: Some(Hop {
             from: send.map(|send| send.service().to_owned()),
@@ -72,6 +69,24 @@ fn lost_on_arrival(scene: &Scene<'_>, node: &Node, span: &Span, messages: &Messa
             to: Some(span.service().to_owned()),
         }),
     })
+}
+
+/// Whether the span itself says so: of its one message, or of some of its batch's.
+fn came_without_context(span: &Span) -> bool {
+    let number = |key| span.attribute(key).and_then(hop::int);
+    match number(attribute::MESSAGING_BATCH_MESSAGE_COUNT) {
+        None => span.links.is_empty() && cause(span) == Cause::NotInjected,
+        // Where links were left out for the cap, too few of them says nothing.
+        Some(_) if number(own::LINKS_TOTAL).is_some() => false,
+        Some(messages) => {
+            let contributor = |link: &&Link| {
+                link.attribute(own::LINK_REASON).and_then(hop::text).is_none_or(|why| why == "contributor")
+            };
+            let linked = i64::try_from(span.links.iter().filter(contributor).count()).unwrap_or(i64::MAX);
+            // Only a span that states its lineage is known to link every message that it can.
+            number(own::LINKED_TRACE_ID_COUNT).is_some() && linked < messages
+        }
+    }
 }
 
 /// Processings of our message in traces that do not link us: one finding per receiving service.
@@ -107,6 +122,8 @@ fn cause(process: &Span) -> Cause {
             Cause::NotContinued
         }
         Some(Value::Str(_)) => Cause::NotInjected,
+        // A batch that states its lineage has linked what it found.
+        _ if process.attribute(own::LINKED_TRACE_ID_COUNT).is_some() => Cause::NotInjected,
         _ => Cause::Unknown,
     }
 }

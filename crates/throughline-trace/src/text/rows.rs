@@ -38,9 +38,8 @@ struct Placed<'a> {
 /// All rows, top down.
 pub(super) fn rows(trace: &Trace, form: Form) -> Vec<Row> {
     let shape = Shape { trace, form };
-    let dependants = trace.linked.iter().filter(|linked| linked.direction == Direction::Dependant);
-    let tops: Vec<Item<'_>> =
-        shape.tops().into_iter().map(Item::Node).chain(dependants.map(Item::Linked)).collect();
+    let nodes = shape.tops().into_iter().map(Item::Node);
+    let tops: Vec<Item<'_>> = nodes.chain(dependants(trace).map(Item::Linked)).collect();
     let mut rows = Vec::new();
     let mut stack = place(tops, "", 0);
     while let Some(placed) = stack.pop() {
@@ -66,6 +65,17 @@ pub(super) fn rows(trace: &Trace, form: Form) -> Vec<Row> {
         }
     }
     rows
+}
+
+/// The traces it went into. A poll that handed messages over links them too: where the service's processing is known,
+/// that one is told and the poll is not.
+fn dependants(trace: &Trace) -> impl Iterator<Item = &LinkedTrace> {
+    let all = || trace.linked.iter().filter(|linked| linked.direction == Direction::Dependant);
+    let did = |linked: &LinkedTrace, what| linked.operation_type.as_deref() == Some(what);
+    all().filter(move |linked| {
+        !did(linked, "receive")
+            || !all().any(|other| other.service == linked.service && did(other, "process"))
+    })
 }
 
 /// Siblings as they come off the stack: the first on top.

@@ -1,0 +1,122 @@
+//! `trace`, `search`, `lineage`: one question to a running server, its answer printed.
+
+use serde_json::Value as Json;
+use throughline_trace::text::Colour;
+
+use crate::cli::{LineageArgs, SearchArgs, TraceArgs};
+use crate::client::Client;
+use crate::exit::Failure;
+use crate::follow;
+use crate::output::Output;
+
+/// `trace ID`.
+pub(crate) fn trace(args: &TraceArgs, output: &Output) -> Result<(), Failure> {
+    let client = Client::new(&args.client.url);
+    let path = format!("/tl/v1/trace/{}", segment(&args.id));
+    if args.follow {
+        return follow::run(&client, &args.id, &format!("{path}/follow"), args.client.json, output);
+    }
+    if args.client.json {
+        return json(&client, &path, &[], output).map(drop);
+    }
+    let mut look = look(output);
+    look.push(("form", args.form.clone()));
+    output.data(&client.text(&format!("{path}/text"), &look)?);
+    Ok(())
+}
+
+/// `search QUERY`. Nothing found is exit code 1, as with grep.
+pub(crate) fn search(args: &SearchArgs, output: &Output) -> Result<(), Failure> {
+    let client = Client::new(&args.client.url);
+    let asked = vec![("q", args.query.join(" ")), ("limit", args.limit.to_string())];
+    let found = if args.client.json {
+        json(&client, "/tl/v1/search", &asked, output)?
+    } else {
+        let found = parse(&client.text("/tl/v1/search", &asked)?)?;
+        if holds_any(&found) {
+            let look = [asked.clone(), look(output)].concat();
+            output.data(&client.text("/tl/v1/search/text", &look)?);
+        }
+        found
+    };
+    if holds_any(&found) {
+        return Ok(());
+    }
+    Err(Failure::NotFound(format!(
+        "nothing matches {}; widen the time, or ask for less at once",
+        args.query.join(" ")
+    )))
+}
+
+/// `lineage ID-or-hash`.
+pub(crate) fn lineage(args: &LineageArgs, output: &Output) -> Result<(), Failure> {
+    let client = Client::new(&args.client.url);
+    let path = format!("/tl/v1/lineage/{}", segment(&args.of));
+    if args.client.json {
+        return json(&client, &path, &[], output).map(drop);
+    }
+    output.data(&client.text(&format!("{path}/text"), &look(output))?);
+    Ok(())
+}
+
+/// Prints the answer, indented, and hands it back.
+fn json(client: &Client, path: &str, asked: &[(&str, String)], output: &Output) -> Result<Json, Failure> {
+    let answer = parse(&client.text(path, asked)?)?;
+    output.line(&format!("{answer:#}"));
+    Ok(answer)
+}
+
+fn parse(text: &str) -> Result<Json, Failure> {
+    serde_json::from_str(text).map_err(|error| {
+        Failure::Server(format!("the answer is not JSON ({error}); is this throughline's page port?"))
+    })
+}
+
+fn holds_any(found: &Json) -> bool {
+    let any = |list: &str| found.get(list).and_then(Json::as_array).is_some_and(|list| !list.is_empty());
+    any("traces") || any("logs")
+}
+
+/// How the text is to look: as this terminal can show it.
+fn look(output: &Output) -> Vec<(&'static str, String)> {
+    let colour = match output.colour() {
+        Colour::Never => "never",
+        Colour::Always => "always",
+    };
+    let width = output.width().map(|width| ("width", width.to_string()));
+    [("colour", colour.to_owned())].into_iter().chain(width).collect()
+}
+
+/// What was typed, as one segment of a path: anything but letters and digits is escaped, so that a typo is answered as
+/// one and not as another page.
+fn segment(typed: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    typed.trim().bytes().map(escape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_typed_stays_one_segment() {
+        for (typed, expected) in [(" 4bF9 ", "4bF9"), ("../x?y", "%2E%2E%2Fx%3Fy"), ("é", "%C3%A9")] {
+            assert_eq!(segment(typed), expected);
+        }
+    }
+
+    #[test]
+    fn found_is_a_trace_or_a_log() {
+        for (answer, expected) in [
+            (r#"{"traces":[],"logs":[]}"#, false),
+            (r#"{"traces":[{}],"logs":[]}"#, true),
+            (r#"{"traces":[],"logs":[{}]}"#, true),
+            ("{}", false),
+        ] {
+            assert_eq!(holds_any(&parse(answer).unwrap()), expected, "{answer}");
+        }
+    }
+}

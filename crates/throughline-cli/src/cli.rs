@@ -1,0 +1,285 @@
+//! What can be said on the command line. Flags, defaults and help; no behaviour.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use throughline_checkout::Service;
+
+use crate::exit;
+use crate::quantity;
+
+/// Where a client looks for a server.
+const DEFAULT_URL: &str = "http://127.0.0.1:16686";
+
+/// End-to-end tracing for event-driven systems: one trace through every queue.
+#[derive(Debug, Parser)]
+#[command(name = "throughline", version, propagate_version = true, max_term_width = 100, after_help = exit::TABLE)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the checkout demo: a broker, a backend and four services, and see one trace through all of them
+    Demo(DemoArgs),
+    /// Receive OTLP, keep spans and logs on disk, answer on the page and the Jaeger and Tempo APIs
+    Serve(ServeArgs),
+    /// Show one trace: its spans, how long messages waited in queues, what it is linked to
+    Trace(TraceArgs),
+    /// Find spans, logs and batches
+    Search(SearchArgs),
+    /// Show a batch and the traces it came from, by lineage hash or by the id of one of the traces
+    Lineage(LineageArgs),
+    /// One of the demo's services; the demo starts it
+    #[command(hide = true)]
+    DemoService(DemoServiceArgs),
+}
+
+const DEMO_HELP: &str = "\
+Examples:
+  throughline demo                           run seven checkouts, stay up until Ctrl-C
+  throughline demo --once                    run them, check every hop, exit with 0 or 1
+  throughline demo --bootstrap kafka:9092    the same over a real Kafka
+  throughline demo --legacy                  with the names older viewers expect (`orders publish`)
+
+With --json each stage is one line of JSON: {\"event\":\"ready\",…} with the addresses and process ids, then
+{\"event\":\"run\",…} with the checkouts, the batch and the trace that the text shows.";
+
+/// Flags of `demo`.
+#[derive(Debug, Args)]
+#[command(after_help = format!("{DEMO_HELP}\n\n{}", exit::TABLE))]
+pub(crate) struct DemoArgs {
+    /// Run the checkouts, check what was traced, and exit
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Use this Kafka instead of the one inside this process; topics that are missing are created
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) bootstrap: Option<String>,
+    /// Write the span and attribute names of older conventions (`orders publish`)
+    #[arg(long)]
+    pub(crate) legacy: bool,
+    /// Port of the checkout API; 0 takes any free one
+    #[arg(long, value_name = "PORT", default_value_t = 3000)]
+    pub(crate) api_port: u16,
+    /// Keep the data in this folder; without it, in a temporary one that goes with the demo
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// How long to wait for the traces of the checkouts
+    #[arg(long, value_name = "LENGTH", default_value = "60s", value_parser = quantity::length)]
+    pub(crate) timeout: Duration,
+    /// Show what the services log
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+    /// Print JSON, one line a stage
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Let this service send without trace headers: what the check must catch
+    #[arg(long, value_name = "SERVICE", hide = true, value_parser = breakable)]
+    pub(crate) break_injection: Option<Service>,
+    #[command(flatten)]
+    pub(crate) ports: PortArgs,
+}
+
+/// The batcher is the last: nobody receives what it sends, so nothing would show that it broke.
+fn breakable(name: &str) -> Result<Service, String> {
+    let service = name.parse::<Service>().ok().filter(|service| *service != Service::Batcher);
+    service.ok_or_else(|| "expected api, payment-worker or email-worker".to_owned())
+}
+
+/// The ports of the backend.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Ports (0 takes any free one)")]
+pub(crate) struct PortArgs {
+    /// OTLP over gRPC
+    #[arg(long, value_name = "PORT", default_value_t = 4317)]
+    pub(crate) otlp_grpc_port: u16,
+    /// OTLP over HTTP
+    #[arg(long, value_name = "PORT", default_value_t = 4318)]
+    pub(crate) otlp_http_port: u16,
+    /// The page and the Jaeger API
+    #[arg(long, value_name = "PORT", default_value_t = 16686)]
+    pub(crate) ui_port: u16,
+    /// The Tempo API
+    #[arg(long, value_name = "PORT", default_value_t = 3200)]
+    pub(crate) tempo_port: u16,
+}
+
+const SERVE_HELP: &str = "\
+Limits: a request has at most 16 MiB, also once inflated; all requests in memory together 256 MiB; each port 1,024
+connections; metrics 10,000 series, in memory only. What is over a limit is refused, counted on /metrics, and the sender
+is told whether to try again.
+
+Examples:
+  throughline serve
+  throughline serve --ephemeral --ui-port 8080
+  throughline serve --data-dir /var/lib/throughline --retention-age 30d --retention-size 200GiB
+  throughline serve --json --otlp-http-port 0    prints one line of JSON with the addresses once it is ready
+
+Ctrl-C or SIGTERM stops it: what is in progress is answered and written first. A second one does not wait.";
+
+/// Flags of `serve`.
+#[derive(Debug, Args)]
+#[command(after_help = format!("{SERVE_HELP}\n\n{}", exit::TABLE))]
+pub(crate) struct ServeArgs {
+    /// Keep the data in this folder [default: $XDG_DATA_HOME/throughline, else ~/.local/share/throughline]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "ephemeral")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Keep the data in a temporary folder that goes with the process
+    #[arg(long)]
+    pub(crate) ephemeral: bool,
+    /// What an acknowledged request may lose
+    #[arg(long, value_enum, default_value_t = DurabilityArg::Sync)]
+    pub(crate) durability: DurabilityArg,
+    /// Forget what is older
+    #[arg(long, value_name = "LENGTH", default_value = "7d", value_parser = quantity::length)]
+    pub(crate) retention_age: Duration,
+    /// Forget the oldest when the store is larger
+    #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = quantity::size)]
+    pub(crate) retention_size: u64,
+    /// Refuse requests, for now, when what is accepted and not yet in the store is larger
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = quantity::size)]
+    pub(crate) journal_size: u64,
+    /// Listen on this address; anyone who reaches it can read and write traces
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub(crate) bind: IpAddr,
+    /// Answer to this host name on the page and the APIs, besides localhost and addresses (repeatable)
+    #[arg(long, value_name = "NAME", action = ArgAction::Append)]
+    pub(crate) allow_host: Vec<String>,
+    /// Let pages of this origin send OTLP from a browser (repeatable)
+    #[arg(long, value_name = "ORIGIN", action = ArgAction::Append)]
+    pub(crate) cors_origin: Vec<String>,
+    /// Print one line of JSON with the addresses when ready
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) ports: PortArgs,
+}
+
+/// What an acknowledged request may lose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DurabilityArg {
+    /// Nothing: it is on disk before it is acknowledged
+    Sync,
+    /// The last 100 ms, in a power loss
+    Batch,
+    /// What the system had not written yet, in a power loss
+    None,
+}
+
+/// Where the server is, and in which form its answer is printed.
+#[derive(Debug, Args)]
+pub(crate) struct ClientArgs {
+    /// The server, `throughline serve` or `throughline demo`
+    #[arg(long, value_name = "URL", env = "THROUGHLINE_URL", default_value = DEFAULT_URL)]
+    pub(crate) url: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const TRACE_HELP: &str = "\
+Examples:
+  throughline trace 4bf92f3577b34da6a3ce929d0e0e4736
+  throughline trace 4bf92f3577b34da6a3ce929d0e0e4736 --follow
+  throughline trace 4bf92f3577b34da6a3ce929d0e0e4736 --json | jq '.spans[] | {operation, kind, service}'";
+
+/// Flags of `trace`.
+#[derive(Debug, Args)]
+#[command(after_help = format!("{TRACE_HELP}\n\n{}", exit::TABLE))]
+pub(crate) struct TraceArgs {
+    /// Trace id, up to 32 hex digits
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Print spans and logs as they arrive, and end when the trace is quiet
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// `nested` shows every span below its parent, `hops` begins a line at the margin for each hop
+    #[arg(long, value_name = "FORM", default_value = "nested", value_parser = ["nested", "hops"], conflicts_with_all = ["follow", "json"])]
+    pub(crate) form: String,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+const SEARCH_HELP: &str = "\
+Conditions that hold on one span, all of them:
+  service=api  operation=\"POST /checkout\"  kind=consumer  error  duration>500ms  duration<2s
+  since=1h  after=2026-01-15T14:00:00Z  before=2026-01-15T15:00:00Z  ANY.ATTRIBUTE=value
+
+Examples:
+  throughline search correlation_id=4bf92f3577b34da6
+  throughline search service=payment-worker error since=1h
+  throughline search 'duration>500ms' kind=consumer --json
+  throughline search linked_trace_id_hash=2b011da7875bd41d";
+
+/// Flags of `search`.
+#[derive(Debug, Args)]
+#[command(after_help = format!("{SEARCH_HELP}\n\n{}", exit::TABLE))]
+pub(crate) struct SearchArgs {
+    /// Conditions; several words are joined by blanks
+    #[arg(value_name = "QUERY", required = true, num_args = 1..)]
+    pub(crate) query: Vec<String>,
+    /// Traces at most
+    #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+const LINEAGE_HELP: &str = "\
+Examples:
+  throughline lineage 2b011da7875bd41d                    the batches with this hash and the traces they came from
+  throughline lineage 4bf92f3577b34da6a3ce929d0e0e4736    the batches this trace went into";
+
+/// Flags of `lineage`.
+#[derive(Debug, Args)]
+#[command(after_help = format!("{LINEAGE_HELP}\n\n{}", exit::TABLE))]
+pub(crate) struct LineageArgs {
+    /// Lineage hash (16 hex digits) or trace id (32)
+    #[arg(value_name = "ID-OR-HASH")]
+    pub(crate) of: String,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// Which service to be.
+#[derive(Debug, Args)]
+pub(crate) struct DemoServiceArgs {
+    #[arg(value_name = "SERVICE")]
+    pub(crate) service: Service,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_holds_together_and_every_command_has_examples_and_exit_codes() {
+        let mut cli = Cli::command();
+        cli.clone().debug_assert();
+        for command in cli.get_subcommands_mut().filter(|command| !command.is_hide_set()) {
+            let help = command.render_help().to_string();
+            assert!(help.contains("Examples:") && help.contains("Exit codes:"), "{help}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_a_usage_error() {
+        let cases = [
+            "throughline serve --data-dir x --ephemeral",
+            "throughline serve --retention-age 7",
+            "throughline demo --break-injection batcher",
+            "throughline search",
+            "throughline trace",
+            "throughline trace 1 --follow --form hops",
+        ];
+        for line in cases {
+            assert_eq!(Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! How a command ends badly, and the exit code of each way. The table in `--help` is this one.
+
+/// What `--help` says of exit codes.
+pub(crate) const TABLE: &str = "\
+Exit codes:
+  0  done
+  1  nothing was found; or the demo's check failed
+  2  the command line is wrong, or the query is
+  3  no server answers at --url, or it answered with an error
+  4  it could not start: a port, the data folder, the broker";
+
+/// A command's bad end, told in one message: what, where, what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// Nothing was found.
+    #[error("{0}")]
+    NotFound(String),
+    /// The demo ran and something was not as it must be.
+    #[error("{0}")]
+    Check(String),
+    /// What was asked makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// Nobody answers, or what answers is in trouble.
+    #[error("{0}")]
+    Server(String),
+    /// A part could not start.
+    #[error("{0}")]
+    Start(String),
+}
+
+impl Failure {
+    /// The exit code.
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::NotFound(_) | Self::Check(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Server(_) => 3,
+            Self::Start(_) => 4,
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The only place that writes: data to standard output, talk to standard error. Knows whether a terminal reads along.
+
+use std::io::{self, IsTerminal, Write};
+
+use throughline_trace::text::Colour;
+
+/// Where a command's words go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    colour: Colour,
+    width: Option<usize>,
+}
+
+impl Output {
+    /// Looks at standard output once: colours only on a terminal, and not if `NO_COLOR` is set or the terminal is dumb.
+    pub(crate) fn new() -> Self {
+        let stdout = io::stdout();
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let terminal = stdout.is_terminal();
+        let colour = if terminal && !dumb && !set("NO_COLOR") { Colour::Always } else { Colour::Never };
+        let width = rustix::termios::tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col));
+        Self { colour, width: width.filter(|width| terminal && *width > 0) }
+    }
+
+    /// Whether standard output takes colours.
+    pub(crate) fn colour(&self) -> Colour {
+        self.colour
+    }
+
+    /// Columns of the terminal, `None` if standard output is none.
+    pub(crate) fn width(&self) -> Option<usize> {
+        self.width
+    }
+
+    /// Data, as it is.
+    pub(crate) fn data(&self, text: &str) {
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        if let Err(error) = written {
+            // Whoever reads (`head`, a pager) has had enough, or the disk behind a redirection is full.
+            let code = if error.kind() == io::ErrorKind::BrokenPipe { 0 } else { 74 };
+            std::process::exit(code);
+        }
+    }
+
+    /// Data, one line.
+    pub(crate) fn line(&self, text: &str) {
+        self.data(&format!("{text}\n"));
+    }
+
+    /// Talk, one line.
+    pub(crate) fn talk(&self, text: &str) {
+        // Nobody is left to tell that nobody listens.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+}
