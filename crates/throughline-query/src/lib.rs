@@ -1,1 +1,37 @@
-//! Jaeger and Tempo APIs, our own JSON, text and SSE endpoints, and the page.
+//! Jaeger and Tempo APIs, our own JSON, text and SSE endpoints, and the page: all that answers questions about kept traces.
+//!
+//! In the order a request travels:
+//!
+//! - `guard`: who may ask; `routes`: which handler answers.
+//! - [`app`]: what handlers share: store, live data ([`Live`]), clock.
+//! - [`query`]: the query language of search box, URL and command line; `params`: query strings; `units`: lengths and times.
+//! - [`load()`]: from the store to an assembled trace.
+//! - `jaeger`, `tempo`, `own`: the APIs. `page`: what a person sees, over `geometry`, which lays it out.
+//!
+//! It knows the store and the assembled trace, never the collector, the journal or the sampler: what is live comes through
+//! [`Live`]. It writes nothing.
+
+// The tests' fixture uses the crate by its name, as the test in a browser does.
+#[cfg(test)]
+extern crate self as throughline_query;
+
+pub mod app;
+mod geometry;
+mod guard;
+mod jaeger;
+mod load;
+mod own;
+mod page;
+mod params;
+pub mod query;
+mod reply;
+mod routes;
+mod tempo;
+#[cfg(test)]
+mod testing;
+mod units;
+
+pub use app::{App, Arrival, Live};
+pub use load::load;
+pub use query::{Query, QueryError, parse_query};
+pub use routes::{tempo, ui};

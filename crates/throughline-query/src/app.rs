@@ -1,0 +1,118 @@
+//! What every handler works with: the store, the live data, the clock, the hosts it answers to.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use throughline_otlp::{TraceId, UnixNanos};
+use throughline_store::Store;
+use tokio::sync::{Semaphore, broadcast};
+
+use crate::guard::Hosts;
+use crate::reply::Failure;
+
+/// How many event streams are open at once; one more is refused with 503. Each holds a place in the broadcast of arrivals.
+pub const MAX_FOLLOWERS: usize = 64;
+
+/// What changes while the process runs. The one who runs the backend wires it.
+pub trait Live: Send + Sync + 'static {
+    /// A place in the broadcast of accepted requests. One that lags misses some and reads the store again.
+    fn arrivals(&self) -> broadcast::Receiver<Arc<Arrival>>;
+    /// The metrics of the backend as Prometheus text.
+    fn metrics(&self) -> String;
+    /// Whether the backend can accept spans.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    fn readiness(&self) -> Result<(), String>;
+}
+
+/// One accepted request; the store answers for it already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Traces it has spans or logs of.
+    pub traces: Vec<TraceId>,
+}
+
+/// Shared by all handlers; cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    store: Arc<Store>,
+    live: Arc<dyn Live>,
+    hosts: Arc<Hosts>,
+    followers: Arc<Semaphore>,
+    clock: fn() -> UnixNanos,
+    otlp: Arc<str>,
+}
+
+impl App {
+    /// Answers to loopback names and IP addresses; see [`App::allow_hosts`].
+    #[must_use]
+    pub fn new(store: Arc<Store>, live: Arc<dyn Live>) -> Self {
+        Self {
+            store,
+            live,
+            hosts: Arc::default(),
+            followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
+            clock: system_time,
+            otlp: Arc::from("http://localhost:4318"),
+        }
+    }
+
+    /// Answers to these host names as well.
+    #[must_use]
+    pub fn allow_hosts(mut self, names: impl IntoIterator<Item = String>) -> Self {
+        self.hosts = Arc::new(Hosts::new(names));
+        self
+    }
+
+    /// The OTLP/HTTP endpoint the page tells people to send to; `http://localhost:4318` unless told.
+    #[must_use]
+    pub fn otlp_endpoint(mut self, url: &str) -> Self {
+        self.otlp = Arc::from(url);
+        self
+    }
+
+    /// Another clock, so that ages can be tested.
+    #[must_use]
+    pub fn with_clock(mut self, clock: fn() -> UnixNanos) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    pub(crate) fn now(&self) -> UnixNanos {
+        (self.clock)()
+    }
+
+    pub(crate) fn live(&self) -> &dyn Live {
+        &*self.live
+    }
+
+    pub(crate) fn hosts(&self) -> &Hosts {
+        &self.hosts
+    }
+
+    pub(crate) fn otlp(&self) -> &str {
+        &self.otlp
+    }
+
+    pub(crate) fn followers(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.followers)
+    }
+
+    /// Runs a question to the store off the runtime's threads: the store is synchronous and may read from disk.
+    pub(crate) async fn ask<T, F>(&self, question: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Store) -> Result<T, Failure> + Send + 'static,
+    {
+        let store = Arc::clone(&self.store);
+        tokio::task::spawn_blocking(move || question(&store))
+            .await
+            .unwrap_or_else(|stopped| Err(Failure::internal(format!("a query stopped: {stopped}"))))
+    }
+}
+
+fn system_time() -> UnixNanos {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixNanos(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
+}

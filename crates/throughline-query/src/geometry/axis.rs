@@ -1,0 +1,236 @@
+//! The time axis: piecewise linear from time to percent. Stretches in which a message only waits, and which dwarf all the
+//! rest, are compressed, so that a two-minute queue does not flatten the milliseconds around it.
+
+use throughline_otlp::UnixNanos;
+use throughline_trace::Trace;
+
+/// A waiting stretch is compressed once it is this many times longer than everything shown true to scale.
+const DWARFS: f64 = 3.0;
+/// Ticks stand at least this many percent apart.
+const TICK_DISTANCE: f64 = 9.0;
+
+/// Time to place.
+#[derive(Debug)]
+pub(crate) struct Axis {
+    start: UnixNanos,
+    segments: Vec<Segment>,
+}
+
+/// A stretch of time and the stretch of the lane it is shown on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Segment {
+    /// Nanoseconds after the start of the trace.
+    pub(crate) from: i128,
+    pub(crate) until: i128,
+    /// Percent.
+    pub(crate) left: f64,
+    pub(crate) right: f64,
+    pub(crate) scale: Scale,
+}
+
+/// Whether a segment is true to scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scale {
+    True,
+    Compressed,
+}
+
+/// A mark on the axis.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Tick {
+    pub(crate) place: f64,
+    pub(crate) label: String,
+}
+
+impl Axis {
+    pub(crate) fn of(trace: &Trace) -> Self {
+        let total = trace.duration().max(0);
+        let waits = long_waits(waiting_stretches(trace), total);
+        Self { start: trace.start, segments: segments(&waits, total) }
+    }
+
+    /// Where a time stands, from 0 to 100; times outside the trace stand at its edges.
+    pub(crate) fn place(&self, time: UnixNanos) -> f64 {
+        let at = time.since(self.start);
+        let segment = self.segments.iter().find(|s| at <= s.until).or(self.segments.last());
+        let Some(segment) = segment else { return 0.0 };
+        let length = segment.until - segment.from;
+        if length <= 0 {
+            return segment.left;
+        }
+        let share = ratio(at - segment.from, length).clamp(0.0, 1.0);
+        segment.left + share * (segment.right - segment.left)
+    }
+
+    /// The compressed stretches.
+    pub(crate) fn breaks(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.iter().filter(|s| s.scale == Scale::Compressed)
+    }
+
+    /// Round times, as many as there is room for. The first one names the unit of all.
+    pub(crate) fn ticks(&self) -> Vec<Tick> {
+        let true_to_scale = || self.segments.iter().filter(|s| s.scale == Scale::True);
+        let nanos: i128 = true_to_scale().map(|s| s.until - s.from).sum();
+        let percent: f64 = true_to_scale().map(|s| s.right - s.left).sum();
+        if nanos <= 0 || percent <= 0.0 {
+            return vec![Tick { place: 0.0, label: "0 ms".to_owned() }];
+        }
+        let step = round_step(nanos as f64 / percent * TICK_DISTANCE);
+        let (unit, name) = unit_of(step);
+        let mut ticks: Vec<Tick> = Vec::new();
+        for segment in true_to_scale() {
+            let mut at = (segment.from + step - 1).div_euclid(step) * step;
+            while at <= segment.until {
+                let place = segment.left
+                    + ratio(at - segment.from, segment.until - segment.from) * (segment.right - segment.left);
+                let room = ticks.last().is_none_or(|last: &Tick| place - last.place >= TICK_DISTANCE * 0.7);
+                if room && place <= 97.0 {
+                    let figure = thousands(at / unit);
+                    let label = if ticks.is_empty() { format!("{figure} {name}") } else { figure };
+                    ticks.push(Tick { place, label });
+                }
+                at += step;
+            }
+        }
+        ticks
+    }
+}
+
+/// Stretches between two neighbouring starts or ends in which nobody worked: no span is running except those that
+/// contain the wait (a caller that waits for the whole flow does not make the wait any more interesting).
+fn waiting_stretches(trace: &Trace) -> Vec<(i128, i128)> {
+    let contains_wait = containers(trace);
+    // At each time: how many working spans, containing spans and waits begin (+1) or end (-1).
+    let mut changes: Vec<(i128, [i64; 3])> = Vec::new();
+    let mut stretch = |from: UnixNanos, until: UnixNanos, what: usize| {
+        if until > from {
+            let mut begin = [0; 3];
+            begin.get_mut(what).into_iter().for_each(|b| *b = 1);
+            changes.push((from.since(trace.start), begin));
+            changes.push((until.since(trace.start), begin.map(|b: i64| -b)));
+        }
+    };
+    for node in &trace.nodes {
+        if let Some(span) = node.span() {
+            let contains = contains_wait.get(node.id.0).copied().unwrap_or(false);
+            stretch(span.start, span.end, usize::from(contains));
+        }
+        if let Some(wait) = &node.wait {
+            stretch(wait.from.max(trace.start), wait.until, 2);
+        }
+    }
+    changes.sort_by_key(|(at, _)| *at);
+    let mut found = Vec::new();
+    let (mut working, mut containing, mut waiting, mut since) = (0, 0, 0, 0);
+    for (at, [work, contain, wait]) in changes {
+        if at > since && working == 0 && (waiting > 0 || containing == 0) {
+            found.push((since, at));
+        }
+        since = since.max(at);
+        working += work;
+        containing += contain;
+        waiting += wait;
+    }
+    found
+}
+
+/// Which nodes have a wait somewhere below them.
+fn containers(trace: &Trace) -> Vec<bool> {
+    let mut contains = vec![false; trace.nodes.len()];
+    for node in trace.nodes.iter().rev() {
+        let below = node.wait.is_some() || contains.get(node.id.0).copied().unwrap_or(false);
+        if let (true, Some(above)) = (below, node.parent.and_then(|p| contains.get_mut(p.0))) {
+            *above = true;
+        }
+    }
+    contains
+}
+
+/// Of the stretches, those that dwarf what is shown true to scale, in order of time.
+fn long_waits(stretches: Vec<(i128, i128)>, total: i128) -> Vec<(i128, i128)> {
+    let length = |(from, until): &(i128, i128)| until - from;
+    let waiting: i128 = stretches.iter().map(length).sum();
+    // Spans may all be instants; what is left then still gets a two-hundredth of the time.
+    let mut kept = (total - waiting).max(total / 200);
+    let mut by_length = stretches;
+    by_length.sort_by_key(length);
+    let first_long = by_length.iter().position(|stretch| {
+        let long = length(stretch) as f64 > DWARFS * kept as f64;
+        if !long {
+            kept += length(stretch);
+        }
+        long
+    });
+    let mut long = first_long.map(|at| by_length.split_off(at)).unwrap_or_default();
+    long.sort_unstable();
+    long
+}
+
+fn segments(compressed: &[(i128, i128)], total: i128) -> Vec<Segment> {
+    let hidden: i128 = compressed.iter().map(|(from, until)| until - from).sum();
+    let kept = ((total - hidden) as f64).max(total as f64 / 200.0);
+    // One compressed stretch gets a quarter of what the rest has; many together never more than four fifths of it.
+    let share = kept * (0.8 / compressed.len().max(1) as f64).min(0.25);
+    let weight = |from: i128, until: i128, scale: Scale| match scale {
+        Scale::True => (until - from) as f64,
+        Scale::Compressed => share,
+    };
+    let mut pieces = Vec::new();
+    let mut at = 0;
+    for (from, until) in compressed {
+        pieces.push((at, *from, Scale::True));
+        pieces.push((*from, *until, Scale::Compressed));
+        at = *until;
+    }
+    pieces.push((at, total, Scale::True));
+    pieces.retain(|(from, until, scale)| until > from || (total == 0 && *scale == Scale::True));
+    let sum: f64 = pieces.iter().map(|(from, until, scale)| weight(*from, *until, *scale)).sum();
+    let mut left = 0.0;
+    let mut place = |(from, until, scale): (i128, i128, Scale)| {
+        let width = if sum > 0.0 { weight(from, until, scale) / sum * 100.0 } else { 100.0 };
+        let segment = Segment { from, until, left, right: left + width, scale };
+        left += width;
+        segment
+    };
+    pieces.into_iter().map(&mut place).collect()
+}
+
+fn ratio(part: i128, whole: i128) -> f64 {
+    part as f64 / whole.max(1) as f64
+}
+
+/// The next of 1, 2, 5, 10, … nanoseconds that is at least `least`.
+fn round_step(least: f64) -> i128 {
+    let mut step: i128 = 1;
+    loop {
+        for factor in [1, 2, 5] {
+            if (step * factor) as f64 >= least {
+                return step * factor;
+            }
+        }
+        step *= 10;
+    }
+}
+
+fn unit_of(step: i128) -> (i128, &'static str) {
+    match step {
+        1_000_000_000.. => (1_000_000_000, "s"),
+        1_000_000.. => (1_000_000, "ms"),
+        1_000.. => (1_000, "µs"),
+        _ => (1, "ns"),
+    }
+}
+
+/// `2360` as `2,360`.
+pub(crate) fn thousands(number: impl ToString) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        let left = digits.len() - i;
+        if i > 0 && left.is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

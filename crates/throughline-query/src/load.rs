@@ -1,0 +1,104 @@
+//! From the store to an assembled trace: its spans, its logs, and the neighbours at its edges.
+
+use std::collections::BTreeSet;
+
+use throughline_otlp::{Span, SpanId, TraceId, UnixNanos};
+use throughline_store::{Hop, Store, StoreError};
+use throughline_trace::{Direction, Input, Neighbour, Trace, assemble, open_hops};
+
+/// How many traces of each direction are looked at. A batch may link to a thousand; past this many the page would be a
+/// list of ids. The counts that the spans state are shown in full all the same.
+pub const MAX_NEIGHBOURS: usize = 100;
+/// How many messages without their other half are looked up, and how many spans of each. A trace of a thousand sends that
+/// nobody consumes yet must not cost a thousand look-ups.
+const MAX_OPEN_HOPS: usize = 32;
+const SPANS_PER_HOP: usize = 8;
+
+/// The trace with this id, with what it came from and what it went into; `None` if the store has nothing of it.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn load(store: &Store, id: TraceId, now: UnixNanos) -> Result<Option<Trace>, StoreError> {
+    let data = store.trace(id)?;
+    if data.spans.is_empty() && data.logs.is_empty() {
+        return Ok(None);
+    }
+    let neighbours = neighbours(store, id, &data.spans)?;
+    Ok(Some(assemble(Input { trace_id: id, spans: data.spans, logs: data.logs, neighbours, now })))
+}
+
+/// The trace by itself, for a row of a list: neighbours cost a look-up each.
+pub(crate) fn load_alone(store: &Store, id: TraceId, now: UnixNanos) -> Result<Option<Trace>, StoreError> {
+    let data = store.trace(id)?;
+    if data.spans.is_empty() && data.logs.is_empty() {
+        return Ok(None);
+    }
+    let alone = Input { trace_id: id, spans: data.spans, logs: data.logs, neighbours: Vec::new(), now };
+    Ok(Some(assemble(alone)))
+}
+
+/// One span and everything below it, as a trace of its own; `None` if the trace has no such span.
+pub(crate) fn part(whole: &Trace, top: SpanId) -> Option<Trace> {
+    let top = whole.nodes.iter().find(|node| node.span_id() == top)?;
+    let mut spans = Vec::new();
+    let mut logs = Vec::new();
+    let mut below = vec![top.id];
+    while let Some(node) = below.pop().and_then(|id| whole.node(id)) {
+        spans.extend(node.span().cloned());
+        logs.extend(node.logs.iter().filter_map(|at| whole.logs.get(*at)).cloned());
+        below.extend(&node.children);
+    }
+    // The top's parent is left out on purpose; it is not missing.
+    spans.iter_mut().filter(|span| span.span_id == top.span_id()).for_each(|span| span.parent = None);
+    Some(assemble(Input { trace_id: whole.id, spans, logs, neighbours: Vec::new(), now: whole.now }))
+}
+
+fn neighbours(store: &Store, id: TraceId, spans: &[Span]) -> Result<Vec<Neighbour>, StoreError> {
+    let contributors: BTreeSet<TraceId> = spans
+        .iter()
+        .flat_map(|span| &span.links)
+        .map(|link| link.trace_id)
+        .filter(|other| *other != id)
+        .collect();
+    let mut neighbours = Vec::new();
+    for trace_id in contributors.into_iter().take(MAX_NEIGHBOURS) {
+        neighbours.push(neighbour(store, trace_id, Direction::Contributor)?);
+    }
+    for trace_id in store.linking_to(id, MAX_NEIGHBOURS)? {
+        if trace_id != id {
+            neighbours.push(neighbour(store, trace_id, Direction::Dependant)?);
+        }
+    }
+    let broken_off = across_open_hops(store, id, spans, &neighbours)?;
+    neighbours.extend(broken_off);
+    Ok(neighbours)
+}
+
+/// The other halves of messages whose context was lost: sent here and processed in another trace, or the other way round.
+fn across_open_hops(
+    store: &Store,
+    id: TraceId,
+    spans: &[Span],
+    neighbours: &[Neighbour],
+) -> Result<Vec<Neighbour>, StoreError> {
+    let mut seen: BTreeSet<TraceId> = neighbours.iter().map(|n| n.trace_id).chain([id]).collect();
+    let mut broken_off = Vec::new();
+    for key in open_hops(id, spans, neighbours).into_iter().take(MAX_OPEN_HOPS) {
+        let hop = Hop {
+            system: key.system,
+            destination: key.destination,
+            partition: key.partition,
+            offset: key.offset.to_string(),
+        };
+        for span in store.spans_at(&hop, SPANS_PER_HOP)? {
+            if seen.insert(span.trace_id) {
+                broken_off.push(neighbour(store, span.trace_id, Direction::SameMessage)?);
+            }
+        }
+    }
+    Ok(broken_off)
+}
+
+fn neighbour(store: &Store, trace_id: TraceId, direction: Direction) -> Result<Neighbour, StoreError> {
+    Ok(Neighbour { trace_id, direction, spans: store.trace(trace_id)?.spans })
+}

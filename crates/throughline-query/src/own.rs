@@ -1,0 +1,134 @@
+//! Our own endpoints under `/tl/v1`, which the command line and the page use, and the ones every server has: health,
+//! readiness, metrics. JSON for programs, text for terminals, events for what is still happening.
+
+use axum::Router;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use throughline_otlp::{SpanId, TraceId, UnixNanos};
+use throughline_store::Store;
+use throughline_trace::text::{Colour, Form, TextOptions};
+use throughline_trace::{Trace, json, text};
+
+use crate::app::App;
+use crate::load;
+use crate::params::{Pairs, Params};
+use crate::reply::{self, Failure};
+
+mod follow;
+pub(crate) mod found;
+pub(crate) mod lineage;
+#[cfg(test)]
+mod tests;
+
+pub(crate) fn router() -> Router<App> {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(readiness))
+        .route("/metrics", get(metrics))
+        .route("/tl/v1/trace/{id}", get(trace_json))
+        .route("/tl/v1/trace/{id}/text", get(trace_text))
+        .route("/tl/v1/trace/{id}/follow", get(follow::trace))
+        .route("/tl/v1/arrivals", get(follow::arrivals))
+        .route("/tl/v1/search", get(found::json))
+        .route("/tl/v1/search/text", get(found::text))
+        .route("/tl/v1/lineage/{of}", get(lineage::json))
+        .route("/tl/v1/lineage/{of}/text", get(lineage::text))
+}
+
+/// A failure as JSON.
+pub(crate) struct JsonRefusal(Failure);
+
+/// A failure as a line of text.
+pub(crate) struct TextRefusal(Failure);
+
+impl<E: Into<Failure>> From<E> for JsonRefusal {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl<E: Into<Failure>> From<E> for TextRefusal {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for JsonRefusal {
+    fn into_response(self) -> Response {
+        self.0.json()
+    }
+}
+
+impl IntoResponse for TextRefusal {
+    fn into_response(self) -> Response {
+        self.0.text()
+    }
+}
+
+async fn readiness(State(app): State<App>) -> Result<&'static str, TextRefusal> {
+    app.live().readiness().map_err(|why| Failure::Busy(format!("not ready: {why}")))?;
+    Ok("ready\n")
+}
+
+async fn metrics(State(app): State<App>) -> Response {
+    let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    ([(header::CONTENT_TYPE, media)], app.live().metrics()).into_response()
+}
+
+async fn trace_json(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Query(pairs): Query<Pairs>,
+) -> Result<Response, JsonRefusal> {
+    let whole = trace(&app, &id).await?;
+    Ok(reply::json(&json::render(&asked_part(whole, &Params(pairs))?)))
+}
+
+async fn trace_text(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Query(pairs): Query<Pairs>,
+) -> Result<Response, TextRefusal> {
+    let params = Params(pairs);
+    let options = text_options(&params)?;
+    let whole = trace(&app, &id).await?;
+    Ok(reply::text(text::render(&asked_part(whole, &params)?, &options)))
+}
+
+/// With `span=`, that span and what is below it; else the whole trace.
+fn asked_part(whole: Trace, params: &Params) -> Result<Trace, Failure> {
+    let Some(text) = params.one("span") else { return Ok(whole) };
+    let id = SpanId::from_hex(text)
+        .ok_or_else(|| Failure::Bad(format!("{text:?} is no span id; up to 16 hex digits")))?;
+    load::part(&whole, id).ok_or_else(|| Failure::Missing(format!("trace {} has no span {id}", whole.id)))
+}
+
+/// The assembled trace under an id as it stands in a path.
+pub(crate) async fn trace(app: &App, id: &str) -> Result<Trace, Failure> {
+    let id = reply::trace_id(id)?;
+    let now = app.now();
+    let found = app.ask(move |store| Ok(load::load(store, id, now)?)).await?;
+    found.ok_or_else(|| Failure::Missing(format!("nothing of trace {id} is in the store")))
+}
+
+/// `width=100&colour=always&form=hops`; without them as wide as the text is, plain, every span below its parent.
+pub(crate) fn text_options(params: &Params) -> Result<TextOptions, Failure> {
+    let colour = match params.one("colour") {
+        None | Some("never") => Colour::Never,
+        Some("always") => Colour::Always,
+        Some(other) => return Err(Failure::Bad(format!("colour is always or never, not {other:?}"))),
+    };
+    let form = match params.one("form") {
+        None | Some("nested") => Form::Nested,
+        Some("hops") => Form::Hops,
+        Some(other) => return Err(Failure::Bad(format!("form is nested or hops, not {other:?}"))),
+    };
+    Ok(TextOptions { width: params.number("width")?, colour, form })
+}
+
+/// The root of a trace that is named in a list: what it is, told in one line.
+pub(crate) fn headline(store: &Store, id: TraceId, now: UnixNanos) -> Result<Option<Trace>, Failure> {
+    Ok(load::load_alone(store, id, now)?)
+}

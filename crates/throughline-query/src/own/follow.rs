@@ -1,0 +1,188 @@
+//! Event streams: one trace as it grows, and arrivals as such. A stream holds one of [`crate::app::MAX_FOLLOWERS`] places;
+//! one more is refused with 503. A stream that lags behind the broadcast reads the store again and misses nothing.
+
+use std::collections::{HashSet, VecDeque};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::stream::{self, Stream};
+use serde_json::{Value as Json, json};
+use throughline_otlp::{Span, SpanId, SpanKind, TraceId, UnixNanos};
+use throughline_trace::{State as TraceState, Trace};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
+use tokio::time::Instant;
+
+use super::JsonRefusal;
+use crate::app::{App, Arrival};
+use crate::load;
+use crate::reply::{self, Failure};
+
+/// How often a stream asks whether its trace has become quiet, when nothing arrives.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// How long a stream waits for a trace of which nothing has come yet.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Arrivals are told at most this often.
+const PACE: Duration = Duration::from_millis(500);
+
+type Events<S> = Sse<axum::response::sse::KeepAliveStream<S>>;
+
+/// `span` and `log` for everything there is and everything that comes, then `quiet`, then the end.
+pub(super) async fn trace(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Events<impl Stream<Item = Result<Event, Infallible>>>, JsonRefusal> {
+    let id = reply::trace_id(&id)?;
+    let place = place(&app)?;
+    // Subscribed before the first look at the store, so that nothing falls in between.
+    let arrivals = app.live().arrivals();
+    let follower = Follower {
+        app,
+        id,
+        arrivals,
+        place,
+        spans: HashSet::new(),
+        logs: 0,
+        ready: VecDeque::new(),
+        begun: Instant::now(),
+        phase: Phase::Begin,
+    };
+    let events = stream::unfold(follower, |mut follower| async move {
+        let event = follower.next().await?;
+        Some((Ok(event), follower))
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+}
+
+/// `arrived` with the number of traces something came for, at most twice a second; it never ends.
+pub(super) async fn arrivals(
+    State(app): State<App>,
+) -> Result<Events<impl Stream<Item = Result<Event, Infallible>>>, JsonRefusal> {
+    let place = place(&app)?;
+    let arrivals = app.live().arrivals();
+    let events = stream::unfold((arrivals, place), |(mut arrivals, place)| async move {
+        let mut traces = HashSet::new();
+        match arrivals.recv().await {
+            Ok(arrival) => traces.extend(arrival.traces.iter().copied()),
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return None,
+        }
+        tokio::time::sleep(PACE).await;
+        while let Ok(arrival) = arrivals.try_recv() {
+            traces.extend(arrival.traces.iter().copied());
+        }
+        Some((Ok(event("arrived", &json!({ "traces": traces.len() }))), (arrivals, place)))
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+}
+
+fn place(app: &App) -> Result<OwnedSemaphorePermit, Failure> {
+    app.followers().try_acquire_owned().map_err(|why| match why {
+        TryAcquireError::NoPermits | TryAcquireError::Closed => {
+            Failure::Busy("too many event streams are open; close one and try again".to_owned())
+        }
+    })
+}
+
+/// One stream over one trace.
+struct Follower {
+    app: App,
+    id: TraceId,
+    arrivals: Receiver<Arc<Arrival>>,
+    /// Given back when the stream is dropped.
+    #[expect(dead_code, reason = "held, never read: dropping it frees the place")]
+    place: OwnedSemaphorePermit,
+    /// Spans told, by what makes a span one (the store folds duplicates likewise).
+    spans: HashSet<(SpanId, SpanKind, UnixNanos)>,
+    /// Logs told; the store's list of them only grows.
+    logs: usize,
+    ready: VecDeque<Event>,
+    begun: Instant,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Begin,
+    Following,
+    Done,
+}
+
+impl Follower {
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            match self.phase {
+                Phase::Done => return None,
+                Phase::Begin => self.phase = Phase::Following,
+                Phase::Following => self.wait().await,
+            }
+            self.look().await;
+        }
+    }
+
+    /// Until something came for this trace, or it is time to ask again whether it is quiet.
+    async fn wait(&mut self) {
+        let until = Instant::now() + CHECK_EVERY;
+        loop {
+            tokio::select! {
+                arrival = self.arrivals.recv() => match arrival {
+                    Ok(arrival) if !arrival.traces.contains(&self.id) => {}
+                    Ok(_) | Err(RecvError::Lagged(_)) => return,
+                    Err(RecvError::Closed) => {
+                        self.phase = Phase::Done;
+                        return;
+                    }
+                },
+                () = tokio::time::sleep_until(until) => return,
+            }
+        }
+    }
+
+    /// Reads the trace and tells what is new of it.
+    async fn look(&mut self) {
+        let (id, now) = (self.id, self.app.now());
+        match self.app.ask(move |store| Ok(load::load_alone(store, id, now)?)).await {
+            Err(failure) => {
+                self.ready.push_back(event("failed", &json!({ "error": failure.to_string() })));
+                self.phase = Phase::Done;
+            }
+            Ok(Some(trace)) => {
+                self.tell(&trace);
+                if trace.state == TraceState::Quiet || self.phase == Phase::Done {
+                    self.end(trace.span_count());
+                }
+            }
+            Ok(None) if self.begun.elapsed() >= PATIENCE || self.phase == Phase::Done => self.end(0),
+            Ok(None) => {}
+        }
+    }
+
+    fn tell(&mut self, trace: &Trace) {
+        for span in trace.spans().filter(|span| self.spans.insert(key(span))) {
+            self.ready.push_back(event("span", &throughline_trace::json::span(span)));
+        }
+        for log in trace.logs.iter().skip(self.logs) {
+            self.ready.push_back(event("log", &throughline_trace::json::log(log)));
+        }
+        self.logs = self.logs.max(trace.logs.len());
+    }
+
+    fn end(&mut self, spans: usize) {
+        self.ready.push_back(event("quiet", &json!({ "spans": spans })));
+        self.phase = Phase::Done;
+    }
+}
+
+fn key(span: &Span) -> (SpanId, SpanKind, UnixNanos) {
+    (span.span_id, span.kind, span.start)
+}
+
+fn event(name: &str, data: &Json) -> Event {
+    Event::default().event(name).data(data.to_string())
+}

@@ -1,0 +1,129 @@
+//! What a person sees. Rendered here, whole and readable without JavaScript; the modules in `assets` only add keys, live
+//! growth and copying. Everything a stranger wrote goes through maud's escaping; URLs are made by [`url`] alone.
+
+use axum::Router;
+use axum::extract::{Path, Query as UrlQuery, State};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use maud::{Markup, html};
+
+use crate::app::App;
+use crate::params::{Pairs, Params};
+use crate::reply::{self, Failure};
+
+mod assets;
+mod fields;
+mod frame;
+mod hue;
+mod linked;
+mod logs;
+mod results;
+mod scatter;
+mod search;
+mod span;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod url;
+mod waterfall;
+
+pub(crate) fn router() -> Router<App> {
+    Router::new()
+        .route("/", get(search_page))
+        .route("/trace/{id}", get(trace_page))
+        .route("/trace/{id}/span/{span}", get(span_fragment))
+        .route("/search", get(async || redirect("/")))
+        .route("/static/{version}/{file}", get(assets::serve))
+}
+
+/// A failure as a page.
+struct PageRefusal(Failure);
+
+impl<E: Into<Failure>> From<E> for PageRefusal {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for PageRefusal {
+    fn into_response(self) -> Response {
+        let Self(failure) = self;
+        problem(failure.status(), &failure.to_string())
+    }
+}
+
+async fn search_page(
+    State(app): State<App>,
+    UrlQuery(pairs): UrlQuery<Pairs>,
+) -> Result<Response, PageRefusal> {
+    let params = Params(pairs);
+    // The fields are a second way to write the query; the URL of a search is the query alone.
+    if let Some(query) = fields::folded(&params) {
+        return Ok(redirect(&url::search(&query)));
+    }
+    let text = params.one("q").unwrap_or_default().trim().to_owned();
+    // A pasted id is not a condition, it is where the reader wants to go.
+    if text.len() == 32 && reply::trace_id(&text).is_ok() {
+        return Ok(redirect(&format!("/trace/{text}")));
+    }
+    let (status, page) = search::page(&app, &params, &text).await?;
+    Ok(reply::html(status, page))
+}
+
+async fn trace_page(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    UrlQuery(pairs): UrlQuery<Pairs>,
+) -> Result<Response, PageRefusal> {
+    let id = reply::trace_id(&id)?;
+    let (status, page) = trace::page(&app, id, &Params(pairs)).await?;
+    Ok(reply::html(status, page))
+}
+
+async fn span_fragment(
+    State(app): State<App>,
+    Path((id, span)): Path<(String, String)>,
+) -> Result<Response, PageRefusal> {
+    let found = crate::own::trace(&app, &id).await?;
+    let node = found.nodes.iter().find(|node| node.span_id().to_string() == span);
+    let node = node.ok_or_else(|| Failure::Missing(format!("trace {id} has no span {span:?}")))?;
+    Ok(reply::html(StatusCode::OK, span::body(&found, node)))
+}
+
+/// The answer on a path that is none of ours.
+pub(crate) async fn unknown(uri: Uri) -> Response {
+    if uri.path().starts_with("/api/") || uri.path().starts_with("/tl/") {
+        return reply::text_with(StatusCode::NOT_FOUND, "404 page not found\n".to_owned());
+    }
+    problem(StatusCode::NOT_FOUND, "there is no such page")
+}
+
+fn problem(status: StatusCode, text: &str) -> Response {
+    let content: Markup = html! {
+        section.empty {
+            h1 { (status.canonical_reason().unwrap_or("Error")) }
+            p { (text) "." }
+            p { a href="/" { "All traces" } }
+        }
+    };
+    let page = frame::page(
+        &frame::Frame { title: "Not found", kind: "problem", query: "", ..Default::default() },
+        &content,
+    );
+    reply::html(status, page)
+}
+
+fn redirect(to: &str) -> Response {
+    let location = HeaderValue::from_str(to).unwrap_or(HeaderValue::from_static("/"));
+    (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
+}
+
+/// `1 span`, `2,000 spans`.
+fn counted(count: usize, noun: &str) -> String {
+    let plural = match (count, noun) {
+        (1, _) => noun.to_owned(),
+        _ => format!("{noun}s"),
+    };
+    format!("{} {plural}", crate::geometry::axis::thousands(count))
+}

@@ -1,0 +1,193 @@
+//! Tempo's query API: a trace by id, as JSON or protobuf, and a search by tags. Ids in JSON are hex and numbers of enums are
+//! numbers, as OTLP/JSON has them (Tempo writes base64 and names; its clients ask for protobuf, which is the same bytes).
+
+use axum::Router;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::{Value as Json, json};
+use throughline_otlp::{TraceId, UnixNanos};
+use throughline_store::{Search, Store};
+use throughline_trace::Trace;
+
+use crate::app::App;
+use crate::load;
+use crate::params::{Pairs, Params};
+use crate::query;
+use crate::reply::{self, Failure};
+
+#[cfg(test)]
+mod tests;
+
+/// Traces in one answer to a search, unless asked for otherwise; Tempo's default.
+const LIMIT: usize = 20;
+const MAX_LIMIT: usize = 500;
+const PROTOBUF: &str = "application/protobuf";
+
+pub(crate) fn router() -> Router<App> {
+    Router::new()
+        .route("/ready", get(ready))
+        .route("/api/echo", get(async || "echo"))
+        .route("/api/traces/{id}", get(trace))
+        .route("/api/v2/traces/{id}", get(trace_v2))
+        .route("/api/search", get(search))
+        .route("/api/search/tags", get(tags))
+        .route("/api/search/tag/{tag}/values", get(tag_values))
+}
+
+/// A failure as a line of text, as Tempo gives it.
+struct Refusal(Failure);
+
+impl<E: Into<Failure>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        self.0.text()
+    }
+}
+
+async fn ready(State(app): State<App>) -> Response {
+    match app.live().readiness() {
+        Ok(()) => reply::text("ready\n".to_owned()),
+        Err(why) => Failure::Busy(format!("not ready: {why}")).text(),
+    }
+}
+
+async fn trace(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let requests = requests(&app, &id).await?;
+    if wants_protobuf(&headers) {
+        return Ok(protobuf(requests.concat()));
+    }
+    Ok(reply::json(&json!({ "batches": resource_spans(&requests)? })))
+}
+
+/// The same trace one level deeper, as version 2 has it.
+async fn trace_v2(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let requests = requests(&app, &id).await?;
+    if wants_protobuf(&headers) {
+        return Ok(protobuf(field_one(&requests.concat())));
+    }
+    Ok(reply::json(&json!({ "trace": { "resourceSpans": resource_spans(&requests)? } })))
+}
+
+/// Each span of the trace as a request of its own. Requests one after the other are one request: their only field repeats.
+async fn requests(app: &App, id: &str) -> Result<Vec<Vec<u8>>, Failure> {
+    let id = reply::trace_id(id)?;
+    let requests = app.ask(move |store| Ok(store.trace_otlp(id)?)).await?;
+    if requests.is_empty() { Err(Failure::Missing("trace not found".to_owned())) } else { Ok(requests) }
+}
+
+fn resource_spans(requests: &[Vec<u8>]) -> Result<Json, Failure> {
+    let mut traces = throughline_otlp::json::traces(requests.iter().map(Vec::as_slice))
+        .map_err(|e| Failure::internal(format!("a stored span is not OTLP: {e}")))?;
+    Ok(traces.get_mut("resourceSpans").map(Json::take).unwrap_or_default())
+}
+
+fn wants_protobuf(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepted
+        .flat_map(|value| value.split(','))
+        .any(|media| media.split(';').next().map(str::trim) == Some(PROTOBUF))
+}
+
+fn protobuf(body: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(PROTOBUF))], body).into_response()
+}
+
+/// A message whose field 1 is `content`.
+fn field_one(content: &[u8]) -> Vec<u8> {
+    let mut message = vec![0x0a];
+    let mut length = content.len();
+    while length >= 0x80 {
+        message.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    message.push(length as u8);
+    message.extend_from_slice(content);
+    message
+}
+
+/// `tags=` in logfmt, which is our own query language's attributes; `q=` only as far as it says the same.
+async fn search(State(app): State<App>, Query(pairs): Query<Pairs>) -> Result<Response, Refusal> {
+    let params = Params(pairs);
+    let search = search_of(&params)?;
+    let now = app.now();
+    let rows = app.ask(move |store| rows(store, &search, now)).await?;
+    Ok(reply::json(&json!({ "traces": rows, "metrics": {} })))
+}
+
+fn search_of(params: &Params) -> Result<Search, Failure> {
+    if params.one("q").is_some_and(|q| !matches!(q.trim(), "{}" | "{ }")) {
+        let text =
+            "TraceQL is not spoken here; search with tags=, minDuration=, maxDuration=, start=, end=, limit=";
+        return Err(Failure::Bad(text.to_owned()));
+    }
+    let mut search = query::parse_query(params.one("tags").unwrap_or_default())?.search(UnixNanos(0), LIMIT);
+    // Tempo's own names for what is a field here.
+    let mut take = |key: &str| {
+        let at = search.attributes.iter().position(|(k, _)| k == key)?;
+        Some(search.attributes.remove(at).1)
+    };
+    let (service, name) = (take("service.name"), take("name"));
+    search.service = search.service.or(service);
+    search.operation = search.operation.or(name);
+    search.min_duration = params.duration("minDuration")?.or(search.min_duration);
+    search.max_duration = params.duration("maxDuration")?.or(search.max_duration);
+    search.start = seconds(params, "start")?.or(search.start);
+    search.end = seconds(params, "end")?.or(search.end);
+    search.limit = params.number("limit")?.unwrap_or(LIMIT).min(MAX_LIMIT);
+    Ok(search)
+}
+
+fn seconds(params: &Params, name: &str) -> Result<Option<UnixNanos>, Failure> {
+    let seconds = params.number(name)?;
+    Ok(seconds.map(|s| UnixNanos(u64::try_from(s).unwrap_or(u64::MAX).saturating_mul(1_000_000_000))))
+}
+
+fn rows(store: &Store, search: &Search, now: UnixNanos) -> Result<Vec<Json>, Failure> {
+    let mut rows = Vec::new();
+    for hit in store.search(search)? {
+        if let Some(trace) = load::load_alone(store, hit.trace_id, now)? {
+            rows.push(row(hit.trace_id, &trace));
+        }
+    }
+    Ok(rows)
+}
+
+fn row(id: TraceId, trace: &Trace) -> Json {
+    let root = trace.spans().next();
+    json!({
+        "traceID": id.to_string(),
+        "rootServiceName": root.map_or("", |span| span.service()),
+        "rootTraceName": root.map_or("", |span| span.name.as_str()),
+        "startTimeUnixNano": trace.start.0.to_string(),
+        "durationMs": trace.duration().max(0) / 1_000_000,
+    })
+}
+
+async fn tags() -> Response {
+    reply::json(&json!({ "tagNames": ["service.name", "name"] }))
+}
+
+async fn tag_values(State(app): State<App>, Path(tag): Path<String>) -> Result<Response, Refusal> {
+    let values = match tag.as_str() {
+        "service.name" => app.ask(|store| Ok(store.services()?)).await?,
+        "name" => app.ask(|store| Ok(store.operations(None)?)).await?.into_iter().map(|o| o.name).collect(),
+        // Values of other attributes are searchable but not listed: there may be millions.
+        _ => Vec::new(),
+    };
+    Ok(reply::json(&json!({ "tagValues": values })))
+}

@@ -1,0 +1,387 @@
+//! A real store in a temporary folder, filled with made-up traces, behind the real routers. For this crate's tests, the one
+//! in a browser included, which is why it uses nothing but the public API.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use serde_json::{Value as Json, json};
+use throughline_otlp::{Signal, UnixNanos};
+use throughline_query::{App, Arrival, Live};
+use throughline_store::{Ingest, Store, StoreOptions};
+use tokio::sync::broadcast;
+use tower::ServiceExt;
+
+/// 2026-01-15T14:03:22Z, when all made-up traces begin.
+pub(crate) const START: u64 = 1_768_485_802_000_000_000;
+/// One minute later: the time of the question.
+pub(crate) const NOW: u64 = START + 60_000_000_000;
+const MILLI: u64 = 1_000_000;
+
+/// A store, its routers and a hand to put spans in.
+pub(crate) struct Fixture {
+    pub(crate) app: App,
+    pub(crate) store: Arc<Store>,
+    pub(crate) arrivals: broadcast::Sender<Arc<Arrival>>,
+    positions: AtomicU64,
+    /// Removed with the fixture.
+    _folder: tempfile::TempDir,
+}
+
+struct Alive(broadcast::Sender<Arc<Arrival>>);
+
+impl Live for Alive {
+    fn arrivals(&self) -> broadcast::Receiver<Arc<Arrival>> {
+        self.0.subscribe()
+    }
+
+    fn metrics(&self) -> String {
+        "# TYPE up gauge\nup 1\n".to_owned()
+    }
+
+    fn readiness(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// An answer, read to its end.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: axum::http::HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) async fn of(response: Response<Body>) -> Self {
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes().to_vec();
+        Self { status: head.status, headers: head.headers, body }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    pub(crate) fn json(&self) -> Json {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl Fixture {
+    /// With nothing in it.
+    pub(crate) fn empty() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(folder.path(), StoreOptions::default()).unwrap());
+        let (arrivals, _) = broadcast::channel(16);
+        let live = Arc::new(Alive(arrivals.clone()));
+        let app = App::new(Arc::clone(&store), live).with_clock(|| UnixNanos(NOW));
+        Self { app, store, arrivals, positions: AtomicU64::new(1), _folder: folder }
+    }
+
+    /// With the checkouts of the source: five that form a batch, one declined payment, one e-mail that fails.
+    pub(crate) fn checkouts() -> Self {
+        let fixture = Self::empty();
+        for number in 1..=7 {
+            fixture.ingest(&checkout(number));
+        }
+        fixture.ingest(&batch());
+        fixture.ingest_logs(&logs());
+        fixture
+    }
+
+    /// Takes spans in, as made by [`spans`], and tells the followers.
+    pub(crate) fn ingest(&self, request: &Json) {
+        self.take_in(Signal::Traces, request);
+    }
+
+    pub(crate) fn ingest_logs(&self, request: &Json) {
+        self.take_in(Signal::Logs, request);
+    }
+
+    fn take_in(&self, signal: Signal, request: &Json) {
+        let otlp = throughline_otlp::json::to_protobuf(signal, request.to_string().as_bytes()).unwrap();
+        let position = self.positions.fetch_add(1, Ordering::Relaxed);
+        let ingest = Ingest { position, arrived: UnixNanos(START), signal, otlp: &otlp };
+        let traces = self.store.ingest(ingest).unwrap();
+        // Nobody may be listening.
+        let _ = self.arrivals.send(Arc::new(Arrival { traces }));
+    }
+
+    /// Asks the router of port 16686.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.ask(throughline_query::ui(self.app.clone()), path, &[]).await
+    }
+
+    /// Asks the router of port 3200.
+    pub(crate) async fn tempo(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.ask(throughline_query::tempo(self.app.clone()), path, headers).await
+    }
+
+    async fn ask(&self, router: axum::Router, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = Request::builder().uri(path).header(header::HOST, "localhost:16686");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Answer::of(router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap()).await
+    }
+}
+
+/// The id of a made-up trace.
+pub(crate) fn trace_id(number: u64) -> String {
+    format!("{:032x}", 0x4bf9_2f35_77b3_4da6_a3ce_0000_0000_0000_u128 + u128::from(number))
+}
+
+/// The id of the batch.
+pub(crate) const BATCH: u64 = 100;
+
+/// One span as OTLP/JSON, times in milliseconds after [`START`].
+pub(crate) fn span(
+    trace: u64,
+    id: u64,
+    parent: Option<u64>,
+    name: &str,
+    kind: u8,
+    millis: (f64, f64),
+    attributes: Json,
+) -> Json {
+    let at = |millis: f64| (START + (millis * MILLI as f64) as u64).to_string();
+    json!({
+        "traceId": trace_id(trace),
+        "spanId": format!("{id:016x}"),
+        "parentSpanId": parent.map(|p| format!("{p:016x}")).unwrap_or_default(),
+        "name": name,
+        "kind": kind,
+        "startTimeUnixNano": at(millis.0),
+        "endTimeUnixNano": at(millis.1),
+        "attributes": key_values(&attributes),
+    })
+}
+
+/// A plain object as OTLP attributes.
+pub(crate) fn key_values(object: &Json) -> Json {
+    let value = |value: &Json| match value {
+        Json::String(text) => json!({ "stringValue": text }),
+        Json::Bool(b) => json!({ "boolValue": b }),
+        Json::Number(n) if n.is_i64() => json!({ "intValue": n.to_string() }),
+        other => json!({ "doubleValue": other }),
+    };
+    object.as_object().unwrap().iter().map(|(key, v)| json!({ "key": key, "value": value(v) })).collect()
+}
+
+/// A traces request of one service.
+pub(crate) fn spans(service: &str, spans: Vec<Json>) -> Json {
+    json!({ "resourceSpans": [resource_spans(service, spans)] })
+}
+
+fn resource_spans(service: &str, spans: Vec<Json>) -> Json {
+    let resource = json!({ "service.name": service, "service.version": "1.4.2", "host.name": "node-7" });
+    json!({
+        "resource": { "attributes": key_values(&resource) },
+        "scopeSpans": [{ "scope": { "name": "checkout", "version": "0.1" }, "spans": spans }],
+    })
+}
+
+/// Outcome of a made-up checkout.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Batched,
+    Declined,
+    MailFailed,
+}
+
+/// One checkout: api, payment-worker, email-worker, over three topics; the second queue is slow in the third one.
+fn checkout(number: u64) -> Json {
+    let outcome = match number {
+        6 => Outcome::Declined,
+        7 => Outcome::MailFailed,
+        _ => Outcome::Batched,
+    };
+    let base = number as f64 * 400.0;
+    let slow = if number == 3 { 2_100.0 } else { 14.0 };
+    let id = |n: u64| number * 0x100 + n;
+    let attributes = |extra: Json| {
+        let mut all = json!({ "correlation_id": correlation(number), "tenant.id": "acme" });
+        all.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        all
+    };
+    let message = |topic: &str, operation: &str, partition: u64| {
+        let kind = if operation == "send" { "send" } else { "process" };
+        attributes(json!({
+            "messaging.system": "kafka", "messaging.destination.name": topic,
+            "messaging.operation.name": operation, "messaging.operation.type": kind,
+            "messaging.destination.partition.id": partition.to_string(), "messaging.kafka.offset": 10 + number,
+            "messaging.kafka.message.key": correlation(number),
+        }))
+    };
+    let at = |from: f64, until: f64| (base + from, base + until);
+    let api = vec![
+        span(
+            number,
+            id(1),
+            None,
+            "POST /rpc/checkout/start",
+            2,
+            at(0.0, 22.4),
+            attributes(json!({
+            "http.request.method": "POST", "http.route": "/rpc/checkout/start", "http.response.status_code": 200 })),
+        ),
+        span(
+            number,
+            id(2),
+            Some(id(1)),
+            "checkout/start",
+            1,
+            at(0.6, 21.9),
+            attributes(json!({ "cart.value": 149.99, "item.count": 2 })),
+        ),
+        span(number, id(3), Some(id(2)), "send orders", 4, at(2.1, 20.8), message("orders", "send", 2)),
+    ];
+    let paid = 20.0 + 38.0;
+    let mut process_orders = span(
+        number,
+        id(4),
+        Some(id(3)),
+        "process orders",
+        5,
+        at(paid, paid + 61.0),
+        message("orders", "process", 2),
+    );
+    let mut payment = vec![];
+    if outcome == Outcome::Declined {
+        process_orders["status"] = json!({ "code": 2, "message": "payment declined: insufficient funds" });
+        process_orders["events"] = exception(base + paid + 58.0, "PaymentDeclined", "insufficient funds");
+    }
+    payment.push(process_orders);
+    payment.push(span(number, id(5), Some(id(4)), "POST /charge", 3, at(paid + 3.0, paid + 44.0), attributes(json!({
+        "http.request.method": "POST", "server.address": "psp.example", "http.response.status_code": if outcome == Outcome::Declined { 402 } else { 200 } }))));
+    let mut groups = vec![resource_spans("api", api)];
+    if outcome != Outcome::Declined {
+        payment.push(span(
+            number,
+            id(6),
+            Some(id(4)),
+            "send payments",
+            4,
+            at(paid + 46.0, paid + 58.5),
+            message("payments", "send", 0),
+        ));
+    }
+    groups.push(resource_spans("payment-worker", payment));
+    if outcome != Outcome::Declined {
+        let mailed = paid + 58.0 + slow;
+        let mut process = span(
+            number,
+            id(7),
+            Some(id(6)),
+            "process payments",
+            5,
+            at(mailed, mailed + 45.0),
+            message("payments", "process", 0),
+        );
+        if outcome == Outcome::MailFailed {
+            process["status"] = json!({ "code": 2, "message": "smtp: timeout" });
+            process["events"] = exception(base + mailed + 40.0, "SmtpTimeout", "timeout after 30 ms");
+        }
+        let mut mail = vec![
+            process,
+            span(
+                number,
+                id(8),
+                Some(id(7)),
+                "render receipt",
+                1,
+                at(mailed + 1.0, mailed + 9.0),
+                attributes(json!({ "template": "receipt-v2" })),
+            ),
+        ];
+        if outcome == Outcome::Batched {
+            mail.push(span(
+                number,
+                id(9),
+                Some(id(7)),
+                "send notifications",
+                4,
+                at(mailed + 30.0, mailed + 44.0),
+                message("notifications", "send", 1),
+            ));
+        }
+        groups.push(resource_spans("email-worker", mail));
+    }
+    json!({ "resourceSpans": groups })
+}
+
+fn correlation(number: u64) -> String {
+    format!("4bf92f35{number:08x}")
+}
+
+fn exception(millis: f64, kind: &str, message: &str) -> Json {
+    let attributes = json!({ "exception.type": kind, "exception.message": message });
+    json!([{
+        "timeUnixNano": (START + (millis * MILLI as f64) as u64).to_string(),
+        "name": "exception",
+        "attributes": key_values(&attributes),
+    }])
+}
+
+/// The batch of the first five checkouts: a trace of its own, linked to each, and the settlement it publishes.
+fn batch() -> Json {
+    let links: Vec<Json> = (1..=5)
+        .map(|number| {
+            let attributes = json!({
+                "correlation_id": correlation(number), "throughline.link.reason": "contributor",
+                "messaging.destination.partition.id": "1", "messaging.kafka.offset": 10 + number });
+            json!({
+                "traceId": trace_id(number), "spanId": format!("{:016x}", number * 0x100 + 9),
+                "attributes": key_values(&attributes),
+            })
+        })
+        .collect();
+    let mut process = span(
+        BATCH,
+        0xb01,
+        None,
+        "v1.settlements.batched process",
+        5,
+        (4_900.0, 4_981.0),
+        json!({
+        "messaging.system": "kafka", "messaging.destination.name": "notifications", "messaging.operation.name": "process",
+        "messaging.operation.type": "process", "messaging.batch.message_count": 5, "messaging.consumer.group.name": "batcher",
+        "linked_trace_id_count": 5, "linked_trace_id_hash": "a3f2c1d4e5b60718", "correlation_id": "batch0000000001" }),
+    );
+    process["links"] = Json::Array(links);
+    let send = span(
+        BATCH,
+        0xb02,
+        Some(0xb01),
+        "send settlements",
+        4,
+        (4_950.0, 4_968.0),
+        json!({
+        "messaging.system": "kafka", "messaging.destination.name": "settlements", "messaging.operation.name": "send",
+        "messaging.operation.type": "send", "messaging.destination.partition.id": "0", "messaging.kafka.offset": 1 }),
+    );
+    spans("batcher", vec![process, send])
+}
+
+fn logs() -> Json {
+    let record = |number: u64, span: u64, millis: f64, severity: u8, text: &str, body: &str| {
+        json!({
+            "timeUnixNano": (START + ((number as f64 * 400.0 + millis) * MILLI as f64) as u64).to_string(),
+            "severityNumber": severity, "severityText": text, "body": { "stringValue": body },
+            "traceId": trace_id(number), "spanId": format!("{:016x}", number * 0x100 + span),
+            "attributes": key_values(&json!({ "correlation_id": correlation(number) })),
+        })
+    };
+    let group = |service: &str, records: Vec<Json>| json!({ "resource": { "attributes": key_values(&json!({ "service.name": service })) }, "scopeLogs": [{ "logRecords": records }] });
+    json!({ "resourceLogs": [
+        group("api", (1..=7).map(|n| record(n, 2, 1.2, 9, "INFO", "checkout started, 2 items")).collect()),
+        group("payment-worker", vec![record(6, 4, 116.0, 17, "ERROR", "payment declined: insufficient funds")]),
+        group("email-worker", vec![record(7, 7, 156.0, 13, "WARN", "smtp did not answer, giving up")]),
+    ] })
+}
