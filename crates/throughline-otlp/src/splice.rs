@@ -35,9 +35,10 @@ pub fn split_traces(request: &[u8]) -> Result<Vec<OneSpan>, WireError> {
     check(Signal::Traces, request)?;
     let mut out = Vec::new();
     let mut groups = Groups::default();
+    let mut frames = Frames::default();
     TracesView::new(request).for_each(&mut |resource, scope, view| {
         if view.ids().is_some() {
-            let otlp = one(resource, scope, view.raw())?;
+            let otlp = frames.around(resource, scope, view.raw())?;
             let (resource, scope) = groups.of(resource, scope)?;
             out.extend(decode::span(&view, resource, scope)?.map(|span| OneSpan { span, otlp }));
         }
@@ -54,8 +55,9 @@ pub fn split_logs(request: &[u8]) -> Result<Vec<OneLog>, WireError> {
     check(Signal::Logs, request)?;
     let mut out = Vec::new();
     let mut groups = Groups::default();
+    let mut frames = Frames::default();
     LogsView::new(request).for_each(&mut |resource, scope, view| {
-        let otlp = one(resource, scope, view.raw())?;
+        let otlp = frames.around(resource, scope, view.raw())?;
         let (resource, scope) = groups.of(resource, scope)?;
         out.push(OneLog { log: decode::log(&view, resource, scope)?, otlp });
         Ok(())
@@ -63,18 +65,48 @@ pub fn split_logs(request: &[u8]) -> Result<Vec<OneLog>, WireError> {
     Ok(out)
 }
 
-fn one(resource: GroupView<'_>, scope: GroupView<'_>, leaf: &[u8]) -> Result<Vec<u8>, WireError> {
-    let mut scope_group = Vec::with_capacity(leaf.len() + 64);
-    for field in scope.frame() {
-        scope_group.extend_from_slice(field?);
+/// What surrounds an item in its request, gathered once a group: walking a group of many spans for each of them would
+/// cost the square of its size.
+#[derive(Default)]
+struct Frames<'a> {
+    resource: Option<(&'a [u8], Vec<u8>)>,
+    scope: Option<(&'a [u8], Vec<u8>)>,
+}
+
+impl<'a> Frames<'a> {
+    /// The item as a request of its own.
+    fn around(
+        &mut self,
+        resource: GroupView<'a>,
+        scope: GroupView<'a>,
+        leaf: &[u8],
+    ) -> Result<Vec<u8>, WireError> {
+        let scope = frame(&mut self.scope, scope)?;
+        let mut scope_group = Vec::with_capacity(scope.len() + leaf.len() + 8);
+        scope_group.extend_from_slice(scope);
+        put_bytes(&mut scope_group, 2, leaf);
+        let resource = frame(&mut self.resource, resource)?;
+        let mut resource_group = Vec::with_capacity(resource.len() + scope_group.len() + 8);
+        resource_group.extend_from_slice(resource);
+        put_bytes(&mut resource_group, 2, &scope_group);
+        let mut request = Vec::with_capacity(resource_group.len() + 8);
+        put_bytes(&mut request, 1, &resource_group);
+        Ok(request)
     }
-    put_bytes(&mut scope_group, 2, leaf);
-    let mut resource_group = Vec::with_capacity(scope_group.len() + 256);
-    for field in resource.frame() {
-        resource_group.extend_from_slice(field?);
+}
+
+/// The group's frame, from `known` if that is the same group. Compares by address, as [`Groups`] does.
+fn frame<'k, 'a>(
+    known: &'k mut Option<(&'a [u8], Vec<u8>)>,
+    group: GroupView<'a>,
+) -> Result<&'k [u8], WireError> {
+    let same = matches!(known, Some((raw, _)) if std::ptr::eq(*raw, group.raw()));
+    if !same {
+        let mut bytes = Vec::new();
+        for field in group.frame() {
+            bytes.extend_from_slice(field?);
+        }
+        *known = Some((group.raw(), bytes));
     }
-    put_bytes(&mut resource_group, 2, &scope_group);
-    let mut request = Vec::with_capacity(resource_group.len() + 8);
-    put_bytes(&mut request, 1, &resource_group);
-    Ok(request)
+    Ok(known.as_ref().map_or(&[], |(_, bytes)| bytes))
 }

@@ -75,6 +75,16 @@ pub(crate) fn is_error(log: &LogRecord) -> bool {
     log.severity >= SEVERITY_ERROR
 }
 
+/// The attributes that make up a hop; a span at it has all of them, on itself or on its links.
+pub(crate) fn of_hop(hop: &Hop) -> [(&'static str, &str); 4] {
+    [
+        (MESSAGING_SYSTEM, &hop.system),
+        (MESSAGING_DESTINATION_NAME, &hop.destination),
+        (MESSAGING_DESTINATION_PARTITION_ID, &hop.partition),
+        (MESSAGING_KAFKA_OFFSET, &hop.offset),
+    ]
+}
+
 /// Every hop a span speaks of: its own, and those of the messages it links to. A link that does not name system or
 /// destination is about the span's.
 pub(crate) fn hops(span: &Span) -> impl Iterator<Item = Hop> {

@@ -9,7 +9,7 @@ use tantivy::schema::document::{
 };
 use tantivy::schema::{Document as TantivyDocument, Field};
 use throughline_otlp::model::KeyValue;
-use throughline_otlp::{LogRecord, Signal, Span};
+use throughline_otlp::{LogRecord, OneLog, OneSpan, Signal, Span, SpanId};
 
 use crate::attribute::{self, Renderer, canonical};
 use crate::memory::{Chunk, Content};
@@ -21,29 +21,39 @@ use crate::schema::{Column, Terms};
 pub(crate) struct Document {
     chunk: Arc<Chunk>,
     index: usize,
-    time: u64,
-    duration: Option<u64>,
+    columns: [Option<u64>; 4],
     terms: Terms,
 }
+
+/// The fields of [`Document::columns`].
+const COLUMNS: [Column; 4] = [Column::Time, Column::Duration, Column::Span, Column::Parent];
 
 /// Every item of a chunk.
 pub(crate) fn of_chunk(chunk: &Arc<Chunk>) -> Vec<Document> {
     let mut renderer = Renderer::default();
-    let document =
-        |index, time, duration, terms| Document { chunk: Arc::clone(chunk), index, time, duration, terms };
+    let document = |index, columns, terms| Document { chunk: Arc::clone(chunk), index, columns, terms };
     match &chunk.content {
         Content::Spans(spans) => (0..)
             .zip(spans)
-            .map(|(index, one)| {
-                let terms = span_terms(&one.span, &mut renderer);
-                document(index, one.span.start.0, Some(duration(&one.span)), terms)
+            .map(|(index, OneSpan { span, .. })| {
+                let ids = [Some(number(span.span_id)), span.parent.map(number)];
+                let columns = [Some(span.start.0), Some(duration(span)), ids[0], ids[1]];
+                document(index, columns, span_terms(span, &mut renderer))
             })
             .collect(),
         Content::Logs(logs) => (0..)
             .zip(logs)
-            .map(|(index, one)| document(index, one.log.time.0, None, log_terms(&one.log, &mut renderer)))
+            .map(|(index, OneLog { log, .. })| {
+                let columns = [Some(log.time.0), None, log.span_id.map(number), None];
+                document(index, columns, log_terms(log, &mut renderer))
+            })
             .collect(),
     }
+}
+
+/// A span id as a column has it.
+pub(crate) fn number(id: SpanId) -> u64 {
+    u64::from_be_bytes(id.bytes())
 }
 
 /// In the order of the fields: the index sorts values by field, which is free if they are sorted.
@@ -52,12 +62,7 @@ fn span_terms(span: &Span, renderer: &mut Renderer) -> Terms {
     let mut push = |column, parts: &[&[u8]]| terms.push(Signal::Traces, column, parts);
     let service = span.service();
     let kind = kind_byte(span.kind);
-    push(Column::Signal, &[]);
     push(Column::Trace, &[&span.trace_id.bytes()]);
-    push(Column::Span, &[&span.span_id.bytes()]);
-    if let Some(parent) = span.parent {
-        push(Column::Parent, &[&parent.bytes()]);
-    }
     push(Column::Service, &[service.as_bytes()]);
     terms.push_operation(service, kind, &span.name);
     let mut push = |column, parts: &[&[u8]]| terms.push(Signal::Traces, column, parts);
@@ -71,21 +76,14 @@ fn span_terms(span: &Span, renderer: &mut Renderer) -> Terms {
     for link in span.links.iter().filter(|link| link.trace_id != span.trace_id) {
         terms.push(Signal::Traces, Column::Link, &[&link.trace_id.bytes()]);
     }
-    for hop in attribute::hops(span) {
-        terms.push_hop(&hop);
-    }
     terms
 }
 
 fn log_terms(log: &LogRecord, renderer: &mut Renderer) -> Terms {
     let mut terms = Terms::default();
     let mut push = |column, parts: &[&[u8]]| terms.push(Signal::Logs, column, parts);
-    push(Column::Signal, &[]);
     if let Some(id) = log.trace_id {
         push(Column::Trace, &[&id.bytes()]);
-    }
-    if let Some(id) = log.span_id {
-        push(Column::Span, &[&id.bytes()]);
     }
     push(Column::Service, &[log.resource.service().as_bytes()]);
     if attribute::is_error(log) {
@@ -126,24 +124,26 @@ impl<'a> Iterator for Values<'a> {
     type Item = (Field, DocumentValue<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let Document { chunk, index, time, duration, terms } = self.document;
+        let Document { chunk, index, columns, terms } = self.document;
         loop {
             let at = self.next;
             self.next += 1;
-            return match at {
-                0 => {
-                    Some((Column::Otlp.field(), DocumentValue::Bytes(chunk.otlp(*index).unwrap_or_default())))
-                }
-                1 => Some((Column::Time.field(), DocumentValue::Number(*time))),
-                2 => match duration {
-                    Some(duration) => Some((Column::Duration.field(), DocumentValue::Number(*duration))),
-                    None => continue,
-                },
-                at => {
-                    let (column, bytes) = terms.get(at - 3)?;
-                    Some((column.field(), DocumentValue::Bytes(bytes)))
-                }
+            let Some(before_columns) = at.checked_sub(1) else {
+                return Some((
+                    Column::Otlp.field(),
+                    DocumentValue::Bytes(chunk.otlp(*index).unwrap_or_default()),
+                ));
             };
+            match (COLUMNS.get(before_columns), columns.get(before_columns)) {
+                (Some(column), Some(Some(value))) => {
+                    return Some((column.field(), DocumentValue::Number(*value)));
+                }
+                (Some(_), _) => {}
+                (None, _) => {
+                    let (column, bytes) = terms.get(before_columns - COLUMNS.len())?;
+                    return Some((column.field(), DocumentValue::Bytes(bytes)));
+                }
+            }
         }
     }
 }

@@ -34,9 +34,6 @@ mod search;
 mod error;
 mod options;
 
-#[cfg(test)]
-mod tests;
-
 pub use answers::TraceData;
 pub use block::FORMAT_VERSION;
 pub use error::StoreError;

@@ -124,23 +124,17 @@ impl Query {
             && self.durations.1.is_none_or(|max| duration <= max)
     }
 
-    /// Whether duration is asked at all.
-    pub(crate) fn asks_duration(&self) -> bool {
-        self.durations != (None, None)
+    /// Span and parent asked for.
+    pub(crate) fn ids(&self) -> (Option<SpanId>, Option<SpanId>) {
+        (self.span, self.parent)
     }
 
-    /// Terms that every match has; at least one.
+    /// Terms that every match has; none if only columns tell.
     pub(crate) fn terms(&self) -> Terms {
         let mut terms = Terms::default();
         let mut push = |column, parts: &[&[u8]]| terms.push(self.signal, column, parts);
         if let Some(id) = self.trace {
             push(Column::Trace, &[&id.bytes()]);
-        }
-        if let Some(id) = self.span {
-            push(Column::Span, &[&id.bytes()]);
-        }
-        if let Some(id) = self.parent {
-            push(Column::Parent, &[&id.bytes()]);
         }
         if let Some(id) = self.link {
             push(Column::Link, &[&id.bytes()]);
@@ -160,11 +154,9 @@ impl Query {
         for (key, value) in &self.attributes {
             push(Column::Attribute, &[key.as_bytes(), b"\0", value.as_bytes()]);
         }
-        if let Some(hop) = &self.hop {
-            terms.push_hop(hop);
-        }
-        if terms.len() == 0 {
-            terms.push(self.signal, Column::Signal, &[]);
+        // No term of its own: there are few spans of one offset, whatever the topic.
+        for (key, value) in self.hop.iter().flat_map(attribute::of_hop) {
+            push(Column::Attribute, &[key.as_bytes(), b"\0", value.as_bytes()]);
         }
         terms
     }

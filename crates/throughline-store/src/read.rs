@@ -3,16 +3,17 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use tantivy::columnar::Column;
 use tantivy::postings::SegmentPostings;
 use tantivy::schema::IndexRecordOption;
 use tantivy::{DocAddress, DocSet, SegmentReader, TERMINATED, TantivyError};
-use throughline_otlp::{Signal, TraceId};
+use throughline_otlp::{Signal, SpanId, TraceId};
 
 use crate::block::{View, block_error};
-use crate::document::Stored;
+use crate::document::{Stored, number};
 use crate::error::StoreError;
 use crate::query::{Query, kind_of_byte};
-use crate::schema::{self, Column, Terms, tag};
+use crate::schema::{self, Terms, tag};
 use crate::search::Operation;
 
 /// A document that has every term of a query, and its time.
@@ -87,7 +88,7 @@ impl View {
 
     fn operation_terms(&self, prefix: &[u8], mut each: impl FnMut(&str, u8, &str)) -> Result<(), StoreError> {
         let mut read = |reader: &SegmentReader| -> Result<(), TantivyError> {
-            let index = reader.inverted_index(Column::Operation.field())?;
+            let index = reader.inverted_index(schema::Column::Operation.field())?;
             let mut terms = index.terms().range().ge(prefix).into_stream()?;
             while let Some((term, _)) = terms.next() {
                 if !term.starts_with(prefix) {
@@ -111,23 +112,50 @@ fn segment_candidates(
     mut each: impl FnMut(u32, u64),
 ) -> Result<(), TantivyError> {
     let Some(mut postings) = postings(reader, terms)? else { return Ok(()) };
-    let times = reader.fast_fields().u64(schema::TIME)?;
-    let durations = match query.asks_duration() {
-        true => Some(reader.fast_fields().u64(schema::DURATION)?),
-        false => None,
-    };
+    let columns = Columns::open(reader)?;
     let mut next = 0;
-    while let Some(doc) = next_common(&mut postings, next) {
+    while let Some(doc) = next_common(&mut postings, next).filter(|doc| *doc < reader.max_doc()) {
         next = doc + 1;
-        let time = times.first(doc).unwrap_or_default();
-        let duration_matches = durations
-            .as_ref()
-            .is_none_or(|column| column.first(doc).is_some_and(|d| query.covers_duration(d)));
-        if query.covers_time(time) && duration_matches {
+        if let Some(time) = columns.time_if_candidate(doc, query) {
             each(doc, time);
         }
     }
     Ok(())
+}
+
+struct Columns {
+    time: Column<u64>,
+    duration: Column<u64>,
+    span: Column<u64>,
+    parent: Column<u64>,
+}
+
+impl Columns {
+    fn open(reader: &SegmentReader) -> Result<Self, TantivyError> {
+        let column = |field: schema::Column| reader.fast_fields().u64(field.name());
+        Ok(Self {
+            time: column(schema::Column::Time)?,
+            duration: column(schema::Column::Duration)?,
+            span: column(schema::Column::Span)?,
+            parent: column(schema::Column::Parent)?,
+        })
+    }
+
+    /// The document's time, unless a column rules it out.
+    fn time_if_candidate(&self, doc: u32, query: &Query) -> Option<u64> {
+        let time = self.time.first(doc)?;
+        let duration_fits = match (query.signal, self.duration.first(doc)) {
+            (Signal::Traces, Some(duration)) => query.covers_duration(duration),
+            (Signal::Logs, None) => true,
+            _ => false,
+        };
+        let (span, parent) = query.ids();
+        let is = |id: Option<SpanId>, column: &Column<u64>| {
+            id.is_none_or(|id| column.first(doc) == Some(number(id)))
+        };
+        (query.covers_time(time) && duration_fits && is(span, &self.span) && is(parent, &self.parent))
+            .then_some(time)
+    }
 }
 
 /// The posting lists of all terms, shortest first; `None` if the segment lacks a term.
@@ -144,7 +172,7 @@ fn postings(reader: &SegmentReader, terms: &Terms) -> Result<Option<Vec<SegmentP
     Ok(Some(lists))
 }
 
-/// The first document at or after `from` that is in every list. Lists only move forward.
+/// The first document at or after `from` that is in every list (any, if there is no list). Lists only move forward.
 fn next_common(lists: &mut [SegmentPostings], from: u32) -> Option<u32> {
     let mut target = from;
     'again: loop {

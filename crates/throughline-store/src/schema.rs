@@ -7,8 +7,6 @@ use tantivy::schema::{BytesOptions, Field, NumericOptions, Schema};
 use tantivy::{IndexSettings, Term};
 use throughline_otlp::Signal;
 
-use crate::search::Hop;
-
 /// Longest term kept whole. Longer ones keep their beginning and a hash of all of it; what is found through such a term
 /// is, like everything found, verified on the stored span.
 const LONGEST_TERM: usize = 200;
@@ -23,16 +21,16 @@ pub(crate) enum Column {
     Otlp,
     /// Column: start of the span, time of the record, Unix nanoseconds.
     Time,
-    /// Column: duration of the span, nanoseconds; records have none.
+    /// Column: duration of the span, nanoseconds; records have none, which tells the two apart.
     Duration,
-    /// The tag alone: every document of a signal.
-    Signal,
+    /// Column: the span's id as a number, likewise of the span a record was written in. A column and not a term: each is
+    /// unique, a term that occurs once costs ten times what a column's value does, and nobody asks for one without its
+    /// trace in a hurry.
+    Span,
+    /// Column: the parent's id as a number; absent on roots.
+    Parent,
     /// Trace id, 16 bytes.
     Trace,
-    /// Span id, 8 bytes.
-    Span,
-    /// Parent span id, 8 bytes.
-    Parent,
     /// Service.
     Service,
     /// What services and operations are listed from: [`operation_term`].
@@ -47,18 +45,15 @@ pub(crate) enum Column {
     Attribute,
     /// Trace id a span links to, 16 bytes; not the span's own trace.
     Link,
-    /// System, destination, partition and offset, zero bytes between.
-    Hop,
 }
 
-const ALL: [(Column, &str); 15] = [
+const ALL: [(Column, &str); 13] = [
     (Column::Otlp, "otlp"),
     (Column::Time, "time"),
     (Column::Duration, "duration"),
-    (Column::Signal, "signal"),
-    (Column::Trace, "trace"),
     (Column::Span, "span"),
     (Column::Parent, "parent"),
+    (Column::Trace, "trace"),
     (Column::Service, "service"),
     (Column::Operation, "operation"),
     (Column::Name, "name"),
@@ -66,15 +61,14 @@ const ALL: [(Column, &str); 15] = [
     (Column::Error, "error"),
     (Column::Attribute, "attribute"),
     (Column::Link, "link"),
-    (Column::Hop, "hop"),
 ];
 
-/// Name of [`Column::Time`] in the column store.
-pub(crate) const TIME: &str = "time";
-/// Name of [`Column::Duration`] in the column store.
-pub(crate) const DURATION: &str = "duration";
-
 impl Column {
+    /// Its name in the column store.
+    pub(crate) fn name(self) -> &'static str {
+        ALL.get(self as usize).map_or("", |(_, name)| name)
+    }
+
     pub(crate) fn field(self) -> Field {
         Field::from_field_id(self as u32)
     }
@@ -86,7 +80,7 @@ pub(crate) fn schema() -> Schema {
     for (column, name) in ALL {
         let field = match column {
             Column::Otlp => builder.add_bytes_field(name, BytesOptions::default().set_stored()),
-            Column::Time | Column::Duration => {
+            Column::Time | Column::Duration | Column::Span | Column::Parent => {
                 builder.add_u64_field(name, NumericOptions::default().set_fast())
             }
             _ => builder.add_bytes_field(name, BytesOptions::default().set_indexed()),
@@ -120,24 +114,6 @@ impl Terms {
             bound(&mut self.bytes, start);
         }
         self.ends.push((column, u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)));
-    }
-
-    /// The term that lists a hop.
-    pub(crate) fn push_hop(&mut self, hop: &Hop) {
-        let Hop { system, destination, partition, offset } = hop;
-        self.push(
-            Signal::Traces,
-            Column::Hop,
-            &[
-                system.as_bytes(),
-                b"\0",
-                destination.as_bytes(),
-                b"\0",
-                partition.as_bytes(),
-                b"\0",
-                offset.as_bytes(),
-            ],
-        );
     }
 
     /// The term that lists an operation: two bytes length of the service, service, kind, name; both as [`listed`].
@@ -224,7 +200,7 @@ mod tests {
     fn fields_are_numbered_as_declared() {
         let schema = schema();
         for (column, name) in ALL {
-            assert_eq!(schema.get_field(name).unwrap(), column.field());
+            assert_eq!((schema.get_field(name).unwrap(), name), (column.field(), column.name()));
         }
     }
 

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use throughline_otlp::{SpanKind, TraceId, UnixNanos};
+use throughline_otlp::{Signal, Span, SpanKind, TraceId, UnixNanos};
+
+use crate::query::Query;
 
 /// Conditions that all hold on the same span (or log record). What is `None` or empty asks nothing.
 ///
@@ -97,5 +99,13 @@ impl Default for Search {
             attributes: Vec::new(),
             limit: 20,
         }
+    }
+}
+
+impl Search {
+    /// Whether a span meets every condition: which spans of a found trace it was found by.
+    #[must_use]
+    pub fn matches(&self, span: &Span) -> bool {
+        Query::search(Signal::Traces, self).matches_span(span)
     }
 }

@@ -96,7 +96,10 @@ impl Writer {
     }
 
     /// Those of `blocks` that nothing is written to any more, oldest first.
-    pub(crate) fn closed<'a>(&self, blocks: &'a [Arc<View>]) -> impl Iterator<Item = &'a Arc<View>> + use<'a> {
+    pub(crate) fn closed<'a>(
+        &self,
+        blocks: &'a [Arc<View>],
+    ) -> impl Iterator<Item = &'a Arc<View>> + use<'a> {
         let open = self.open.as_ref().map(|open| open.block.id);
         blocks.iter().filter(move |view| Some(view.block.id) != open)
     }
