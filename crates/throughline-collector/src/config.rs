@@ -1,0 +1,108 @@
+//! What the backend can be told, and what it does when told nothing. Owns the defaults; reads no file and no environment.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use throughline_journal::Durability;
+
+const MIB: usize = 1024 * 1024;
+const GIB: u64 = 1024 * 1024 * 1024;
+
+/// Everything a backend needs to start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where OTLP over gRPC is received; port 0 takes any free one. Default 127.0.0.1:4317.
+    pub grpc: SocketAddr,
+    /// Where OTLP over HTTP is received; port 0 takes any free one. Default 127.0.0.1:4318.
+    pub http: SocketAddr,
+    /// Where journal and store live.
+    pub data: DataFolder,
+    /// What "acknowledged" promises. Default [`Durability::Sync`]: it is on disk.
+    pub durability: Durability,
+    /// Blocks older than this are dropped. Default 7 days.
+    pub retention_age: Duration,
+    /// Oldest blocks are dropped while the store is larger than this. Default 10 GiB.
+    pub retention_bytes: u64,
+    /// The journal refuses requests (retryably) rather than grow beyond this. Default 1 GiB.
+    pub journal_bytes: u64,
+    /// Origins a browser may send from (`Access-Control-Allow-Origin`). Default none: cross-origin requests get no CORS answer.
+    pub cors_origins: Vec<String>,
+    /// What one peer, and all peers together, may ask for.
+    pub limits: Limits,
+}
+
+/// Where the data is, and whether it outlives the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DataFolder {
+    /// This folder, created if missing.
+    Persistent(PathBuf),
+    /// A temporary folder, removed at shutdown.
+    Ephemeral,
+}
+
+/// Bounds on what is accepted. Each refusal is counted in `throughline_receiver_refused_requests_total` under its reason.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest request, both as it comes and once inflated. Beyond it: 413, or `RESOURCE_EXHAUSTED` without a retry
+    /// hint, since the same request can never succeed. Default 16 MiB.
+    pub message_bytes: usize,
+    /// All request bodies in memory at one time. Beyond it: 429, or `RESOURCE_EXHAUSTED` with a retry hint. Default 256 MiB.
+    pub in_flight_bytes: usize,
+    /// Requests that are acknowledged and not yet in the store, held in memory. Beyond it they are read back from the
+    /// journal instead, so a slow store costs time and never an acknowledged span. Default 64 MiB.
+    pub queue_bytes: usize,
+    /// How long a request may be in the store's memory only; a restart reads it from the journal. Default 5 s.
+    pub commit_every: Duration,
+    /// Connections on each port. Beyond it new ones wait in the kernel's backlog. Default 1,024.
+    pub connections: usize,
+    /// A connection that has not sent one whole request header by then is closed. Default 10 s.
+    pub header_timeout: Duration,
+    /// A connection without a request for this long is closed. Default 5 min.
+    pub idle_timeout: Duration,
+    /// The next piece of a body must arrive within this. Default 10 s.
+    pub body_idle_timeout: Duration,
+    /// The whole body must arrive within this. Default 60 s.
+    pub body_timeout: Duration,
+    /// Metric series kept. Points of further series are refused, as partial success. Default 10,000.
+    pub series: usize,
+    /// A series without a new point for this long is forgotten. Default 5 min.
+    pub series_age: Duration,
+    /// How long shutdown waits for requests that are being answered. Default 10 s.
+    pub drain: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            grpc: SocketAddr::from((Ipv4Addr::LOCALHOST, 4317)),
+            http: SocketAddr::from((Ipv4Addr::LOCALHOST, 4318)),
+            data: DataFolder::Ephemeral,
+            durability: Durability::Sync,
+            retention_age: Duration::from_secs(7 * 24 * 3600),
+            retention_bytes: 10 * GIB,
+            journal_bytes: GIB,
+            cors_origins: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes: 16 * MIB,
+            in_flight_bytes: 256 * MIB,
+            queue_bytes: 64 * MIB,
+            commit_every: Duration::from_secs(5),
+            connections: 1024,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(300),
+            body_idle_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(60),
+            series: 10_000,
+            series_age: Duration::from_secs(300),
+            drain: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The data folder: one owner (a lock), a versioned manifest, and the names of what lies in it.
+//!
+//! ```text
+//! lock            held with flock while a backend runs; holds its process id as text
+//! manifest.json   {"format": 1, "written_by": "0.1.0"}
+//! journal/        accepted requests, throughline-journal's
+//! store/          searchable blocks, throughline-store's
+//! ```
+//!
+//! Refuses a folder that another process holds, that a newer throughline wrote, or that holds something else.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+use crate::config::DataFolder;
+
+/// Version of the folder's layout that this build reads and writes.
+const FORMAT: u32 = 1;
+
+const LOCK: &str = "lock";
+const MANIFEST: &str = "manifest.json";
+
+/// A data folder this process owns until the value is dropped.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    // Holds the flock: the kernel lets go of it when the file is closed, however the process ends.
+    _lock: File,
+    temporary: Option<TempDir>,
+}
+
+/// Why a data folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// Another process has it open.
+    #[error(
+        "data folder {} is in use by {}; stop it, or choose another folder with --data-dir or --ephemeral",
+        path.display(),
+        .holder.as_deref().map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+    )]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+        /// Process id of who holds it, if it could be read.
+        holder: Option<String>,
+    },
+    /// Written by a later version.
+    #[error(
+        "data folder {} has format {found}, written by throughline {written_by}; this build reads up to format {FORMAT}: use that version, or another folder",
+        path.display()
+    )]
+    Newer {
+        /// The folder.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The version that wrote it.
+        written_by: String,
+    },
+    /// Not empty, and not ours.
+    #[error("{} is not a throughline data folder: it holds {entry:?} and no {MANIFEST}; choose an empty folder", path.display())]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// Something that was found there.
+        entry: OsString,
+    },
+    /// The manifest makes no sense.
+    #[error("cannot read {}: {source}", path.display())]
+    Manifest {
+        /// The manifest's path.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// The file system refused.
+    #[error("cannot {what} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+/// The manifest as it stands on disk.
+#[derive(Serialize, Deserialize)]
+struct Manifest {
+    format: u32,
+    written_by: String,
+}
+
+/// Where data goes if nobody says: `$XDG_DATA_HOME/throughline`, else `~/.local/share/throughline`. `None` without a home.
+#[must_use]
+pub fn default_data_folder(environment: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let absolute = |name: &str| environment(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_DATA_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
+        .map(|data| data.join("throughline"))
+}
+
+impl Folder {
+    /// Creates what is missing, takes the lock, then checks the manifest: in this order, so that two starters cannot
+    /// both believe the folder is new.
+    pub(crate) fn open(data: &DataFolder) -> Result<Self, FolderError> {
+        let (path, temporary) = match data {
+            DataFolder::Persistent(path) => (path.clone(), None),
+            DataFolder::Ephemeral => {
+                let dir = tempfile::Builder::new()
+                    .prefix("throughline-")
+                    .tempdir()
+                    .map_err(io_error("create", &std::env::temp_dir()))?;
+                (dir.path().to_path_buf(), Some(dir))
+            }
+        };
+        // Spans hold personal data more often than anybody plans: nobody else reads the folder.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(io_error("create", &path))?;
+        let lock = take_lock(&path)?;
+        check_manifest(&path)?;
+        Ok(Self { path, _lock: lock, temporary })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.path.join("journal")
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.path.join("store")
+    }
+
+    /// Whether the folder goes with the process.
+    pub(crate) fn is_ephemeral(&self) -> bool {
+        self.temporary.is_some()
+    }
+
+    /// Lets go of the folder, and removes it if it was temporary.
+    pub(crate) fn close(self) -> Result<(), FolderError> {
+        match self.temporary {
+            Some(dir) => dir.close().map_err(io_error("remove", &self.path)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn take_lock(folder: &Path) -> Result<File, FolderError> {
+    let path = folder.join(LOCK);
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(io_error("open", &path))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut text = String::new();
+            let holder = file.read_to_string(&mut text).ok().map(|_| text.trim().to_owned());
+            return Err(FolderError::Locked {
+                path: folder.to_path_buf(),
+                holder: holder.filter(|pid| !pid.is_empty()),
+            });
+        }
+        Err(errno) => return Err(io_error("lock", &path)(errno.into())),
+    }
+    file.set_len(0).map_err(io_error("write", &path))?;
+    writeln!(file, "{}", std::process::id()).map_err(io_error("write", &path))?;
+    Ok(file)
+}
+
+fn check_manifest(folder: &Path) -> Result<(), FolderError> {
+    let path = folder.join(MANIFEST);
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            refuse_foreign(folder)?;
+            return write_manifest(folder, &path);
+        }
+        Err(error) => return Err(io_error("read", &path)(error)),
+    };
+    let manifest: Manifest = serde_json::from_slice(&text)
+        .map_err(|source| FolderError::Manifest { path: path.clone(), source })?;
+    // Format 1 is the first: there is no older one to migrate.
+    if manifest.format > FORMAT {
+        return Err(FolderError::Newer {
+            path: folder.to_path_buf(),
+            found: manifest.format,
+            written_by: manifest.written_by,
+        });
+    }
+    Ok(())
+}
+
+/// A mistyped path must not fill somebody's home with segments. A file system's own `lost+found` is nobody's data.
+fn refuse_foreign(folder: &Path) -> Result<(), FolderError> {
+    for entry in fs::read_dir(folder).map_err(io_error("list", folder))? {
+        let entry = entry.map_err(io_error("list", folder))?.file_name();
+        if entry != LOCK && entry != "lost+found" && entry != OsString::from(unfinished_manifest()) {
+            return Err(FolderError::Foreign { path: folder.to_path_buf(), entry });
+        }
+    }
+    Ok(())
+}
+
+fn unfinished_manifest() -> String {
+    format!("{MANIFEST}.new")
+}
+
+/// Written aside, synced, renamed, and the name synced too: after a power loss there is a whole manifest or none.
+fn write_manifest(folder: &Path, path: &Path) -> Result<(), FolderError> {
+    let manifest = Manifest { format: FORMAT, written_by: env!("CARGO_PKG_VERSION").to_owned() };
+    let text = serde_json::to_vec(&manifest)
+        .map_err(|source| FolderError::Manifest { path: path.to_path_buf(), source })?;
+    let aside = folder.join(unfinished_manifest());
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&aside)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        fs::rename(&aside, path)?;
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(io_error("write", path))
+}
+
+fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderError {
+    let path = path.to_path_buf();
+    move |source| FolderError::Io { what, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn persistent(path: &Path) -> DataFolder {
+        DataFolder::Persistent(path.to_path_buf())
+    }
+
+    /// The error's text with the folder's own path replaced.
+    fn refusal(path: &Path) -> String {
+        let error = Folder::open(&persistent(path)).map(|_| ()).unwrap_err();
+        error.to_string().replace(&path.display().to_string(), "DIR")
+    }
+
+    #[test]
+    fn one_owner_at_a_time_and_the_error_says_who() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("made/for/it");
+        let held = Folder::open(&persistent(&path)).unwrap();
+        assert_eq!(
+            refusal(&path),
+            format!(
+                "data folder DIR is in use by process {}; stop it, or choose another folder with --data-dir or --ephemeral",
+                std::process::id()
+            )
+        );
+        held.close().unwrap();
+        Folder::open(&persistent(&path)).unwrap().close().unwrap();
+        assert!(path.join(MANIFEST).exists(), "a persistent folder stays");
+    }
+
+    #[test]
+    fn newer_foreign_and_damaged_folders_are_refused() {
+        let cases: [(&str, &str, &str); 3] = [
+            (
+                MANIFEST,
+                r#"{"format": 2, "written_by": "9.0.0", "more": []}"#,
+                "data folder DIR has format 2, written by throughline 9.0.0; this build reads up to format 1: use that version, or another folder",
+            ),
+            (MANIFEST, "{", "cannot read DIR/manifest.json: EOF while parsing an object at line 1 column 1"),
+            (
+                "thesis.txt",
+                "",
+                "DIR is not a throughline data folder: it holds \"thesis.txt\" and no manifest.json; choose an empty folder",
+            ),
+        ];
+        for (file, content, expected) in cases {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join(file), content).unwrap();
+            assert_eq!(refusal(dir.path()), expected);
+            assert_eq!(fs::read_to_string(dir.path().join(file)).unwrap(), content, "left as it was");
+        }
+    }
+
+    #[test]
+    fn a_manifest_cut_by_a_crash_is_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(unfinished_manifest()), "{\"for").unwrap();
+        Folder::open(&persistent(dir.path())).unwrap().close().unwrap();
+        let text = fs::read_to_string(dir.path().join(MANIFEST)).unwrap();
+        assert_eq!(text, format!("{{\"format\":1,\"written_by\":{:?}}}", env!("CARGO_PKG_VERSION")));
+    }
+
+    #[test]
+    fn an_ephemeral_folder_is_removed_closed_or_dropped() {
+        for close in [true, false] {
+            let folder = Folder::open(&DataFolder::Ephemeral).unwrap();
+            let path = folder.path().to_path_buf();
+            assert!(folder.is_ephemeral() && path.exists());
+            if close {
+                folder.close().unwrap();
+            } else {
+                drop(folder);
+            }
+            assert!(!path.exists());
+        }
+    }
+
+    #[test]
+    fn the_default_follows_xdg() {
+        let check = |set: &[(&str, &str)]| {
+            default_data_folder(|name| set.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v)))
+        };
+        assert_eq!(check(&[("XDG_DATA_HOME", "/x"), ("HOME", "/h")]), Some(PathBuf::from("/x/throughline")));
+        let home = Some(PathBuf::from("/h/.local/share/throughline"));
+        assert_eq!(check(&[("HOME", "/h")]), home);
+        assert_eq!(check(&[("XDG_DATA_HOME", "relative"), ("HOME", "/h")]), home, "XDG: relative is ignored");
+        assert_eq!(check(&[]), None);
+    }
+}

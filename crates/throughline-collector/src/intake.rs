@@ -1,0 +1,204 @@
+//! What happens to a request once its bytes are here: traces and logs are checked, appended to the journal and
+//! acknowledged when it says that they are durable; metrics go to the series in memory.
+//!
+//! Refuses what is not OTLP before the journal sees it. Never decodes a span.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use throughline_journal::{AppendError, Full, Journal, Keys, Record, RecordKind, Refused};
+use throughline_otlp::metrics::decode_metrics;
+use throughline_otlp::view::{LogsView, TracesView};
+use throughline_otlp::{Signal, TraceId, UnixNanos, WireError, check};
+use tokio::sync::oneshot;
+
+use crate::budget::Budget;
+use crate::config::Limits;
+use crate::counters::Counters;
+use crate::keep::Keep;
+use crate::pipeline::Durable;
+use crate::receive::Listener;
+use crate::refusal::Refusal;
+use crate::series::Series;
+
+/// Version of the value that stands beside each trace id in the journal's index: this byte, then the number of the
+/// record's spans (or log records) of that trace, four bytes, little-endian.
+const KEY_VALUE_VERSION: u8 = 1;
+
+/// The way in, shared by all connections.
+pub(crate) struct Intake {
+    journal: Journal,
+    keep: Arc<Keep>,
+    series: Mutex<Series>,
+    counters: Counters,
+    budget: Arc<Budget>,
+    limits: Limits,
+}
+
+/// A request that was accepted, perhaps not all of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Accepted {
+    pub(crate) rejected: Option<Rejected>,
+}
+
+/// The part of an accepted request that was not kept, and why.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Rejected {
+    pub(crate) items: u64,
+    pub(crate) why: &'static str,
+}
+
+impl Intake {
+    pub(crate) fn new(journal: Journal, keep: Arc<Keep>, limits: Limits) -> Self {
+        Self {
+            journal,
+            keep,
+            series: Mutex::new(Series::new(limits.series, limits.series_age)),
+            counters: Counters::default(),
+            budget: Budget::new(limits.in_flight_bytes),
+            limits,
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(crate) fn series(&self) -> &Mutex<Series> {
+        &self.series
+    }
+
+    /// Takes one inflated protobuf request. When this returns, what it says is true and stays true.
+    pub(crate) async fn take(
+        &self,
+        listener: Listener,
+        signal: Signal,
+        request: Bytes,
+    ) -> Result<Accepted, Refusal> {
+        match signal {
+            Signal::Metrics => self.measure(listener, &request),
+            Signal::Traces | Signal::Logs => self.journal(listener, signal, request).await,
+        }
+    }
+
+    async fn journal(&self, listener: Listener, signal: Signal, request: Bytes) -> Result<Accepted, Refusal> {
+        let counts = check(signal, &request).map_err(|error| not_otlp(signal, error))?;
+        let counter = self.counters.signal(listener, signal);
+        let kept = counts.items - counts.rejected;
+        if kept > 0 {
+            if let Err(refusal) = self.append(signal, request).await {
+                counter.refuse(counts.items);
+                return Err(refusal);
+            }
+            counter.accept(kept);
+        }
+        counter.reject(counts.rejected);
+        let rejected = (counts.rejected > 0).then_some(Rejected {
+            items: counts.rejected,
+            why: "trace id or span id is missing, all zero or of the wrong length",
+        });
+        Ok(Accepted { rejected })
+    }
+
+    /// Appends and waits until the record is durable. The ingest queue is fed by the journal's own thread, so a client
+    /// that goes away while waiting changes nothing: what is durable is kept.
+    async fn append(&self, signal: Signal, request: Bytes) -> Result<(), Refusal> {
+        let keys = trace_keys(signal, &request).map_err(|error| not_otlp(signal, error))?;
+        let arrived = wall_clock();
+        let kind = match signal {
+            Signal::Logs => RecordKind::Logs,
+            Signal::Traces | Signal::Metrics => RecordKind::Spans,
+        };
+        let record = Record { keys, ..Record::new(kind, arrived.0, request.clone()) };
+        let (durable, wait) = oneshot::channel();
+        let keep = Arc::clone(&self.keep);
+        let appended = self.journal.append(record, move |result| {
+            let result = result.map(|position| {
+                keep.durable(Durable { position: position.0, signal, arrived, payload: request });
+            });
+            // The client may be gone.
+            let _ = durable.send(result);
+        });
+        let outcome = match appended {
+            Ok(()) => wait.await.unwrap_or(Err(AppendError::Refused(Refused::Closed))),
+            Err(refused) => Err(AppendError::Refused(refused)),
+        };
+        if let Err(AppendError::Refused(Refused::Full(Full::Disk(_)))) = outcome {
+            self.keep.disk_full();
+        }
+        outcome.map_err(|error| refusal(&error))
+    }
+
+    fn measure(&self, listener: Listener, request: &[u8]) -> Result<Accepted, Refusal> {
+        let counts = check(Signal::Metrics, request).map_err(|error| not_otlp(Signal::Metrics, error))?;
+        let metrics = decode_metrics(request).map_err(|error| not_otlp(Signal::Metrics, error))?;
+        let refused =
+            self.series.lock().unwrap_or_else(PoisonError::into_inner).record(&metrics, Instant::now());
+        let counter = self.counters.signal(listener, Signal::Metrics);
+        counter.accept(counts.items.saturating_sub(refused.total()));
+        counter.reject(refused.total());
+        let why = if refused.full > 0 {
+            "too many metric series; raise the limit or send fewer"
+        } else {
+            "metric name is in use for another kind of metric"
+        };
+        Ok(Accepted { rejected: (refused.total() > 0).then_some(Rejected { items: refused.total(), why }) })
+    }
+}
+
+fn not_otlp(signal: Signal, error: WireError) -> Refusal {
+    let message = match signal {
+        Signal::Traces => "ExportTraceServiceRequest",
+        Signal::Logs => "ExportLogsServiceRequest",
+        Signal::Metrics => "ExportMetricsServiceRequest",
+    };
+    Refusal::Malformed(format!("body is not an {message}: {error}"))
+}
+
+fn refusal(error: &AppendError) -> Refusal {
+    match error {
+        AppendError::Refused(Refused::TooLarge { limit, .. }) => {
+            Refusal::TooLarge { limit: usize::try_from(*limit).unwrap_or(usize::MAX) }
+        }
+        other => Refusal::Unavailable(other.to_string()),
+    }
+}
+
+/// Each trace of the request with how many of its spans or records there are.
+fn trace_keys(signal: Signal, request: &[u8]) -> Result<Keys, WireError> {
+    let mut traces: BTreeMap<[u8; 16], u32> = BTreeMap::new();
+    let mut count = |id: &[u8]| {
+        if let Some(id) = TraceId::from_slice(id) {
+            *traces.entry(id.bytes()).or_default() += 1;
+        }
+        Ok(())
+    };
+    match signal {
+        Signal::Traces => TracesView::new(request).for_each(&mut |_, _, span| count(span.trace_id))?,
+        Signal::Logs => LogsView::new(request).for_each(&mut |_, _, log| count(log.trace_id))?,
+        Signal::Metrics => {}
+    }
+    let mut keys = Keys::default();
+    for (trace, count) in traces {
+        let [a, b, c, d] = count.to_le_bytes();
+        keys.push(trace, &[KEY_VALUE_VERSION, a, b, c, d]);
+    }
+    Ok(keys)
+}
+
+/// Arrival time of a request.
+pub(crate) fn wall_clock() -> UnixNanos {
+    // Before 1970 or after 2554 there is no telemetry.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixNanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,419 @@
+//! The two threads between journal and store, around the [`Pipeline`] that decides.
+//!
+//! One ingests, in order of position, and announces what it ingested; one commits, releases the journal and applies
+//! retention, so that a commit never delays a span's way into the page. A store that fails is asked again: meanwhile
+//! requests are acknowledged into the journal until that is full and refuses, so nothing acknowledged is lost.
+
+mod report;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+use rustix::fs::statvfs;
+use throughline_journal::{Consumer, Journal, OwnedRecord, Position, RecordKind, Recovery};
+use throughline_otlp::{Signal, TraceId, UnixNanos};
+use throughline_store::{Ingest, Store, StoreError};
+use tokio::sync::{broadcast, watch};
+
+use crate::intake::wall_clock;
+use crate::pipeline::{Bounds, Durable, Pipeline, Step};
+
+/// Between two looks at the store's age and size.
+const RETENTION_EVERY: Duration = Duration::from_secs(30);
+
+/// Between two attempts at a store that fails, and between two blocks dropped from a full disk.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+
+/// A store that fails with less free than this fails for lack of room: a block's merge may need as much.
+const ROOM: u64 = 256 * 1024 * 1024;
+
+/// Announcements a slow listener may be behind before it is told that it missed some.
+const ARRIVALS: usize = 1024;
+
+/// How keeping goes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Health {
+    /// What the journal held at start is not yet all in the store.
+    pub(crate) recovering: bool,
+    /// The store refuses; why. Nothing is lost, and it is asked again.
+    pub(crate) failing: Option<String>,
+    /// Shutting down.
+    pub(crate) stopping: bool,
+}
+
+/// Journal, store and the state between them.
+pub(crate) struct Keep {
+    journal: Journal,
+    consumer: Consumer,
+    store: Arc<Store>,
+    /// Where the free space is asked for.
+    folder: PathBuf,
+    arrivals: broadcast::Sender<Arc<Vec<TraceId>>>,
+    health: watch::Sender<Health>,
+    opened: Instant,
+    state: Mutex<State>,
+    ingest_due: Condvar,
+    commit_due: Condvar,
+}
+
+struct State {
+    pipeline: Pipeline,
+    stop: Stop,
+    /// Somebody met a full disk since a block was last dropped for it.
+    disk_full: bool,
+    counts: Counts,
+}
+
+/// What the threads are told at shutdown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stop {
+    /// Keep working.
+    No,
+    /// Ingest what is queued in memory, commit, then end. What is only in the journal waits there for the next start.
+    Drain,
+    /// End at once.
+    Now,
+}
+
+/// Things that are reported, not handled.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    /// Records of the journal that could not be read back, or that the store cannot take.
+    quarantined: u64,
+    store_failures: u64,
+    retention_failures: u64,
+    /// Blocks dropped because the disk was full, not because of age or size.
+    blocks_dropped_for_room: u64,
+}
+
+/// The running threads; dropping it stops them.
+pub(crate) struct Threads {
+    keep: Arc<Keep>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl Keep {
+    /// After the journal was opened: reports what it found damaged, and begins where the store ends.
+    pub(crate) fn recovered(
+        journal: Journal,
+        store: Arc<Store>,
+        folder: PathBuf,
+        bounds: Bounds,
+        recovery: &Recovery,
+    ) -> Arc<Self> {
+        for quarantined in &recovery.quarantined {
+            tracing::error!(?quarantined, "damaged records in the journal were set aside");
+        }
+        for torn in &recovery.torn {
+            tracing::info!(?torn, "a write that a crash cut off was dropped");
+        }
+        let committed = store.committed();
+        let consumer = journal.consumer("store", committed.map(Position));
+        let end = recovery.last.map(|position| position.0);
+        let pipeline = Pipeline::new(bounds, committed, end);
+        let health = Health { recovering: pipeline.is_behind(), ..Health::default() };
+        let counts = Counts { quarantined: recovery.quarantined.len() as u64, ..Counts::default() };
+        Arc::new(Self {
+            journal,
+            consumer,
+            store,
+            folder,
+            arrivals: broadcast::Sender::new(ARRIVALS),
+            health: watch::Sender::new(health),
+            opened: Instant::now(),
+            state: Mutex::new(State { pipeline, stop: Stop::No, disk_full: false, counts }),
+            ingest_due: Condvar::new(),
+            commit_due: Condvar::new(),
+        })
+    }
+
+    /// Starts both threads.
+    pub(crate) fn start(self: &Arc<Self>) -> io::Result<Threads> {
+        let mut threads = Threads { keep: Arc::clone(self), handles: Vec::new() };
+        let (ingest, commit) = (Arc::clone(self), Arc::clone(self));
+        let named = |name: &str| thread::Builder::new().name(name.to_owned());
+        threads.handles.push(named("ingest").spawn(move || ingest.run_ingest())?);
+        threads.handles.push(named("commit").spawn(move || commit.run_commit())?);
+        Ok(threads)
+    }
+
+    /// Called by the journal's thread, in order of position: queues and returns, whatever the store does.
+    pub(crate) fn durable(&self, request: Durable) {
+        self.state().pipeline.durable(request);
+        self.ingest_due.notify_one();
+    }
+
+    pub(crate) fn arrivals(&self) -> broadcast::Receiver<Arc<Vec<TraceId>>> {
+        self.arrivals.subscribe()
+    }
+
+    pub(crate) fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    fn run_ingest(&self) {
+        while let Some(step) = self.next_step() {
+            match step {
+                Step::Ingest(request) => {
+                    self.ingest(request.position, request.arrived, request.signal, &request.payload)
+                }
+                Step::ReadBack { after, through } => self.read_back(after, through),
+                Step::Wait => {}
+            }
+            // The first step after a restart reads back all there was.
+            self.health.send_if_modified(|health| std::mem::take(&mut health.recovering));
+        }
+    }
+
+    /// Waits for something to do; `None` is the end.
+    fn next_step(&self) -> Option<Step> {
+        let mut state = self.state();
+        loop {
+            if state.stop == Stop::Now {
+                return None;
+            }
+            match state.pipeline.next() {
+                Step::Wait if state.stop == Stop::Drain => return None,
+                Step::Wait => {
+                    state = self.ingest_due.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                Step::ReadBack { .. } if state.stop == Stop::Drain => return None,
+                step => return Some(step),
+            }
+        }
+    }
+
+    fn read_back(&self, after: Option<u64>, through: u64) {
+        let records = match after {
+            Some(after) => self.journal.records_after(Position(after)),
+            None => self.journal.records_from(Position(0)),
+        };
+        for record in records {
+            if self.state().stop > Stop::No {
+                return;
+            }
+            match record {
+                Ok(record) if record.position.0 > through => return,
+                Ok(record) => self.ingest_record(&record),
+                // Said once where it is found: the bytes stay in the journal for whoever wants to look.
+                Err(error) => self.quarantine(&error),
+            }
+        }
+    }
+
+    fn ingest_record(&self, record: &OwnedRecord) {
+        let signal = match record.kind {
+            RecordKind::Spans => Signal::Traces,
+            RecordKind::Logs => Signal::Logs,
+            RecordKind::Decisions | RecordKind::ExporterAcknowledgement | RecordKind::Mark => return,
+        };
+        self.ingest(record.position.0, UnixNanos(record.arrived), signal, &record.payload);
+    }
+
+    /// Until the store has it, or the end. A failing disk is tried again for as long as it takes.
+    fn ingest(&self, position: u64, arrived: UnixNanos, signal: Signal, otlp: &[u8]) {
+        loop {
+            match self.store.ingest(Ingest { position, arrived, signal, otlp }) {
+                Ok(traces) => return self.kept(position, traces),
+                Err(error @ (StoreError::Wire { .. } | StoreError::Metrics { .. })) => {
+                    self.quarantine(&error);
+                    return self.kept(position, Vec::new());
+                }
+                Err(error) => {
+                    self.store_failed(&error);
+                    if self.pause(RETRY_EVERY) > Stop::No {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn kept(&self, position: u64, traces: Vec<TraceId>) {
+        // Nobody may be listening.
+        let _ = self.arrivals.send(Arc::new(traces));
+        // The store commits by itself when its memory is full.
+        let (committed, now) = (self.store.committed(), self.opened.elapsed());
+        let release = {
+            let mut state = self.state();
+            state.pipeline.ingested(position, now);
+            state.pipeline.committed(committed, committed, now)
+        };
+        self.release(release);
+        self.commit_due.notify_one();
+    }
+
+    fn run_commit(&self) {
+        let (mut retention_at, mut room_at) = (Duration::ZERO, Duration::ZERO);
+        while self.wait_until_due(retention_at, room_at) == Stop::No {
+            self.commit_if_due();
+            if self.opened.elapsed() >= retention_at {
+                self.retire();
+                retention_at = self.opened.elapsed() + RETENTION_EVERY;
+            }
+            if self.opened.elapsed() >= room_at && std::mem::take(&mut self.state().disk_full) {
+                self.make_room();
+                room_at = self.opened.elapsed() + RETRY_EVERY;
+            }
+        }
+    }
+
+    fn wait_until_due(&self, retention_at: Duration, room_at: Duration) -> Stop {
+        let mut state = self.state();
+        loop {
+            let room_at = state.disk_full.then_some(room_at);
+            let due =
+                [state.pipeline.commit_at(), room_at].into_iter().flatten().fold(retention_at, Duration::min);
+            let wait = due.saturating_sub(self.opened.elapsed());
+            if state.stop > Stop::No || wait.is_zero() {
+                return state.stop;
+            }
+            state = self.commit_due.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn commit_if_due(&self) {
+        let due = self.state().pipeline.commit_at();
+        if due.is_some_and(|due| due <= self.opened.elapsed()) {
+            self.commit();
+        }
+    }
+
+    /// Puts everything ingested on the store's disk and lets the journal reuse its space.
+    pub(crate) fn commit(&self) {
+        let covers = self.state().pipeline.commit_covers();
+        match self.store.commit() {
+            Ok(committed) => {
+                let now = self.opened.elapsed();
+                let release = self.state().pipeline.committed(committed, covers, now);
+                self.release(release);
+                self.store_works();
+            }
+            Err(error) => {
+                self.store_failed(&error);
+                self.state().pipeline.commit_failed(self.opened.elapsed());
+            }
+        }
+    }
+
+    /// The store's disk has moved on, so it works, and the journal may reuse what it held until here.
+    fn release(&self, through: Option<u64>) {
+        if let Some(through) = through {
+            self.journal.release(&self.consumer, Position(through));
+            self.store_works();
+        }
+    }
+
+    /// Drops what is too old, and the oldest of what is too much.
+    fn retire(&self) {
+        match self.store.enforce_retention(wall_clock()) {
+            Ok(retired) if retired.blocks > 0 => tracing::info!(?retired, "retention dropped blocks"),
+            Ok(_) => {}
+            Err(error) => self.retention_failed(&error),
+        }
+    }
+
+    /// Whoever meets a full disk says so here; the commit thread makes room.
+    pub(crate) fn disk_full(&self) {
+        self.state().disk_full = true;
+        self.commit_due.notify_one();
+    }
+
+    /// The disk is full: the oldest block goes before its time, so that new requests can come in. Dropping is an
+    /// unlink, which needs no room itself.
+    fn make_room(&self) {
+        match self.store.drop_oldest() {
+            Ok(retired) if retired.blocks > 0 => {
+                self.state().counts.blocks_dropped_for_room += retired.blocks as u64;
+                tracing::warn!(?retired, "the disk is full: dropped the oldest block");
+            }
+            Ok(_) => tracing::warn!("the disk is full, and there is no closed block to drop"),
+            Err(error) => self.retention_failed(&error),
+        }
+    }
+
+    fn retention_failed(&self, error: &StoreError) {
+        self.state().counts.retention_failures += 1;
+        tracing::warn!(error = chain(error), "a block could not be dropped; it is tried again");
+    }
+
+    fn store_failed(&self, error: &StoreError) {
+        self.state().counts.store_failures += 1;
+        let why = chain(error);
+        tracing::error!(error = why, "the store refuses; requests stay in the journal and it is asked again");
+        self.health.send_modify(|health| health.failing = Some(why));
+        // The error's own kind gets lost on its way out of the index's threads; the disk can be asked.
+        if statvfs(&self.folder).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM) {
+            self.disk_full();
+        }
+    }
+
+    fn store_works(&self) {
+        self.health.send_if_modified(|health| health.failing.take().is_some());
+    }
+
+    fn quarantine(&self, error: &dyn std::error::Error) {
+        self.state().counts.quarantined += 1;
+        tracing::error!(error = chain(error), "a journal record cannot be kept and is skipped");
+    }
+
+    /// Waits, unless told to stop.
+    fn pause(&self, time: Duration) -> Stop {
+        let state = self.state();
+        let waited = self.ingest_due.wait_timeout_while(state, time, |state| state.stop == Stop::No);
+        waited.unwrap_or_else(PoisonError::into_inner).0.stop
+    }
+
+    fn stop(&self, how: Stop) {
+        let mut state = self.state();
+        state.stop = state.stop.max(how);
+        drop(state);
+        self.health.send_modify(|health| health.stopping = true);
+        self.ingest_due.notify_all();
+        self.commit_due.notify_all();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Threads {
+    /// Stops both threads and waits for them. Blocks.
+    pub(crate) fn stop(mut self, how: Stop) {
+        self.end(how);
+    }
+
+    fn end(&mut self, how: Stop) {
+        self.keep.stop(how);
+        for handle in self.handles.drain(..) {
+            if handle.join().is_err() {
+                tracing::error!("a keeping thread panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.end(Stop::Now);
+    }
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

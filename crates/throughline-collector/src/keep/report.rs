@@ -1,0 +1,130 @@
+//! What the keeping side says about itself: readiness, and its part of the metrics page.
+
+use super::Keep;
+use crate::exposition::{Exposition, Kind, Labels};
+
+impl Keep {
+    /// Whether everything acknowledged can be found, else why not.
+    pub(crate) fn readiness(&self) -> Result<(), String> {
+        let health = self.health.borrow();
+        if health.stopping {
+            return Err("shutting down".to_owned());
+        }
+        if let Some(why) = &health.failing {
+            return Err(format!("the store refuses: {why}"));
+        }
+        if health.recovering {
+            return Err("indexing what the journal holds".to_owned());
+        }
+        match self.journal.stats().poisoned {
+            Some(why) => Err(format!("the journal is stopped: {why}")),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn write(&self, page: &mut Exposition) {
+        let ready = u8::from(self.readiness().is_ok());
+        page.single("throughline_ready", Kind::Gauge, "1 if everything acknowledged can be found.", ready);
+        self.write_flow(page);
+        self.write_journal(page);
+        self.write_store(page);
+    }
+
+    fn write_flow(&self, page: &mut Exposition) {
+        let (lag, counts) = {
+            let state = self.state();
+            (state.pipeline.lag(), state.counts)
+        };
+        for (name, kind, help, value) in [
+            (
+                "throughline_ingest_waiting_requests",
+                Kind::Gauge,
+                "Requests acknowledged and not yet in the store.",
+                lag.waiting,
+            ),
+            (
+                "throughline_ingest_queued_bytes",
+                Kind::Gauge,
+                "Bytes of them held in memory.",
+                lag.queued_bytes as u64,
+            ),
+            (
+                "throughline_ingest_overflowed_requests_total",
+                Kind::Counter,
+                "Requests that did not fit into memory and are read back from the journal.",
+                lag.overflowed,
+            ),
+            (
+                "throughline_quarantined_records_total",
+                Kind::Counter,
+                "Damaged stretches of the journal, and records the store cannot take.",
+                counts.quarantined,
+            ),
+            (
+                "throughline_store_failures_total",
+                Kind::Counter,
+                "Times the store refused and was asked again.",
+                counts.store_failures,
+            ),
+            (
+                "throughline_retention_failures_total",
+                Kind::Counter,
+                "Times a block could not be dropped.",
+                counts.retention_failures,
+            ),
+            (
+                "throughline_blocks_dropped_for_room_total",
+                Kind::Counter,
+                "Blocks dropped because the disk was full.",
+                counts.blocks_dropped_for_room,
+            ),
+        ] {
+            page.single(name, kind, help, value);
+        }
+    }
+
+    fn write_journal(&self, page: &mut Exposition) {
+        let stats = self.journal.stats();
+        for (name, help, value) in [
+            ("throughline_journal_segments", "Segments on disk.", stats.segments as u64),
+            ("throughline_journal_disk_bytes", "Disk taken by segments.", stats.file_bytes),
+            ("throughline_journal_pinned_bytes", "Of this, what the store still needs.", stats.pinned_bytes),
+            ("throughline_journal_waiting_bytes", "Bytes waiting to be written.", stats.waiting_bytes),
+        ] {
+            page.single(name, Kind::Gauge, help, value);
+        }
+        for (name, help, value) in [
+            ("throughline_journal_records_total", "Records acknowledged since start.", stats.records),
+            ("throughline_journal_syncs_total", "Times records were synced to disk.", stats.syncs),
+        ] {
+            page.single(name, Kind::Counter, help, value);
+        }
+    }
+
+    fn write_store(&self, page: &mut Exposition) {
+        let stats = self.store.stats();
+        for (name, help, value) in [
+            ("throughline_store_blocks", "Blocks on disk.", stats.blocks as u64),
+            ("throughline_store_disk_bytes", "Disk taken by blocks.", stats.disk_bytes),
+            (
+                "throughline_store_memory_bytes",
+                "Bytes of OTLP not yet in a block.",
+                stats.memory_bytes as u64,
+            ),
+            (
+                "throughline_store_set_aside_blocks",
+                "Blocks found damaged and put out of the way.",
+                stats.set_aside.len() as u64,
+            ),
+        ] {
+            page.single(name, Kind::Gauge, help, value);
+        }
+        let help = "Spans and log records on disk, duplicates counted.";
+        let Some(family) = page.family("throughline_store_documents", Kind::Gauge, help) else { return };
+        for (kind, value) in [("span", stats.spans), ("log_record", stats.logs)] {
+            let mut labels = Labels::default();
+            labels.add("kind", kind);
+            family.sample("", &labels.finish(), value);
+        }
+    }
+}
