@@ -124,7 +124,7 @@ impl Catalog {
 
     /// The segment now being written.
     pub(crate) fn begin(&self, file: Arc<SegmentFile>, identity: Identity) {
-        let extent = Extent { data_end: PAGE, last_record: 0, records: 0 };
+        let extent = Extent { data_end: PAGE, last_record: 0, records: 0, synced_to: PAGE };
         self.lock().open = Some(Open { file, identity, extent, entries: Arc::default() });
     }
 

@@ -99,15 +99,16 @@ pub enum Full {
     /// Every segment up to the cap is pinned by a consumer.
     #[error("all segments up to the cap are still needed by {0}")]
     Cap(Arc<str>),
-    /// No new segment could be made.
-    #[error("no new segment: {0}")]
+    /// No new segment could be made, or a file system that does not keep what it reserved had no room for the record. In
+    /// the second case a crash before the next append may bring the record back: its client has sent it again by then.
+    #[error("no room on the disk: {0}")]
     Disk(Arc<str>),
 }
 
 /// An append did not become durable as promised.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// It was refused; nothing of it is on disk, or nothing that counts.
+    /// It was refused; nothing of it counts.
     #[error(transparent)]
     Refused(#[from] Refused),
     /// The write or the sync failed: the record may or may not be there after a restart.
@@ -127,7 +128,7 @@ pub enum ReadError {
     /// The bytes are not what was written.
     #[error("{bytes} bytes from {position} are damaged: their checksum fails")]
     Damaged {
-        /// Where the damage begins.
+        /// Where the record before ends: padding may come first.
         position: Position,
         /// How far it goes.
         bytes: u64,

@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::{
-    AppendError, Codec, JournalError, Options, OwnedRecord, Position, ReadError, Record, Recovery, Refused,
-    Stats,
+    AppendError, Codec, JournalError, Keys, Options, OwnedRecord, Position, ReadError, Record, Recovery,
+    Refused, Stats,
     catalog::Catalog,
     committer::{self, Queue},
     entry::Entry,
@@ -82,7 +82,7 @@ impl Journal {
             return Err(Refused::CodecNotBuilt);
         }
         let bytes = (record.payload.as_ref().len() + record.keys.encoded().len()) as u64;
-        let limit = writer::largest_record(self.0.segment_bytes);
+        let limit = writer::largest_record(self.0.segment_bytes, &record.keys);
         if bytes > limit {
             return Err(Refused::TooLarge { bytes, limit });
         }
@@ -100,10 +100,10 @@ impl Journal {
         outcome.recv().unwrap_or_else(|_| Err(AppendError::Failed("the committer thread ended".into())))
     }
 
-    /// Most bytes of payload and keys a record may have. With many keys slightly less: their index must fit beside them.
+    /// Most bytes a record without keys may have. With keys it is less: payload, keys and their index must fit in a segment.
     #[must_use]
     pub fn largest_record(&self) -> u64 {
-        writer::largest_record(self.0.segment_bytes)
+        writer::largest_record(self.0.segment_bytes, &Keys::default())
     }
 
     /// The record at `position`.

@@ -32,8 +32,8 @@ pub struct Quarantined {
 pub enum Loss {
     /// These bytes had been synced: the disk, or somebody, changed them later. Acknowledged records are gone.
     Synced,
-    /// These bytes had not been synced when the power went, and later ones happened to reach the disk: a torn write.
-    /// Under [`crate::Durability::Sync`] nothing in them was acknowledged.
+    /// Nothing on disk says that these bytes had been synced: in all likelihood a write that a power loss tore, of which
+    /// later parts happened to reach the disk. Under [`crate::Durability::Sync`] only the last group can be such.
     Unsynced,
 }
 

@@ -29,12 +29,15 @@ pub(crate) fn read(catalog: &Catalog, position: Position) -> Result<OwnedRecord,
 
 /// The header at `position`, and the segment it is in.
 fn header(catalog: &Catalog, position: Position) -> Result<(View, RecordHeader), ReadError> {
+    let offset = position.offset();
+    if offset < PAGE || !offset.is_multiple_of(8) {
+        return Err(ReadError::Unknown(position));
+    }
     let view = catalog.view(position.sequence()).ok_or_else(|| match catalog.usage().last {
         Some(last) if position < last => ReadError::Recycled(position),
         _ => ReadError::Unknown(position),
     })?;
-    let offset = position.offset();
-    if !(PAGE..view.data_end).contains(&offset) || !offset.is_multiple_of(8) {
+    if offset >= view.data_end {
         return Err(ReadError::Unknown(position));
     }
     let bytes =
@@ -83,6 +86,8 @@ pub struct Records {
     sequence: u32,
     at: u32,
     start: Start,
+    /// Of the last record in this segment.
+    group: u32,
     chunk: Option<Chunk>,
 }
 
@@ -104,19 +109,18 @@ struct Chunk {
 impl Records {
     /// From the record at `position`, or the first after it.
     pub(crate) fn from(catalog: Arc<Catalog>, position: Position) -> Self {
-        let at = position.offset().max(PAGE).next_multiple_of(8);
+        let at = position.offset().max(PAGE).checked_next_multiple_of(8).unwrap_or(u32::MAX);
         let start = if at == PAGE { Start::Boundary } else { Start::Anywhere };
-        Self { catalog, sequence: position.sequence(), at, start, chunk: None }
+        Self { catalog, sequence: position.sequence(), at, start, group: 0, chunk: None }
     }
 
     /// From the first record after the one at `position`.
     pub(crate) fn after(catalog: Arc<Catalog>, position: Position) -> Self {
+        let known = header(&catalog, position).ok();
         let end =
-            header(&catalog, position).map(|(_, header)| u64::from(position.offset()) + header.total_bytes());
-        match end.ok().and_then(|end| u32::try_from(end).ok()) {
-            Some(at) => {
-                Self { catalog, sequence: position.sequence(), at, start: Start::Boundary, chunk: None }
-            }
+            known.map(|(_, header)| (u64::from(position.offset()) + header.total_bytes(), header.group));
+        match end.and_then(|(end, group)| Some((u32::try_from(end).ok()?, group))) {
+            Some((at, group)) => Self { at, start: Start::Boundary, group, ..Self::from(catalog, position) },
             None => Self::from(catalog, Position(position.0.saturating_add(1))),
         }
     }
@@ -126,7 +130,7 @@ impl Records {
         loop {
             let view = self.catalog.view_from(self.sequence)?;
             if view.identity.sequence != self.sequence {
-                (self.sequence, self.at, self.start) = (view.identity.sequence, PAGE, Start::Boundary);
+                self.enter(view.identity.sequence);
             }
             if self.at < view.data_end {
                 let base = self.at;
@@ -136,14 +140,20 @@ impl Records {
                     return Some(Ok(()));
                 }
                 let gone = Position::new(self.sequence, base);
-                self.sequence = self.sequence.saturating_add(1);
+                self.enter(self.sequence.saturating_add(1));
                 return Some(Err(ReadError::Recycled(gone)));
             }
             // Nothing more here for now. If a later segment has begun, this one is complete.
-            self.catalog.view_from(self.sequence.checked_add(1)?)?;
-            self.sequence += 1;
-            self.at = PAGE;
+            let next = self.sequence.checked_add(1)?;
+            self.catalog.view_from(next)?;
+            self.enter(next);
         }
+    }
+
+    /// Goes on at the start of a segment.
+    fn enter(&mut self, sequence: u32) {
+        (self.sequence, self.at, self.start, self.group) = (sequence, PAGE, Start::Boundary, 0);
+        self.chunk = None;
     }
 
     /// The next step in the bytes loaded. `None` once they are used up.
@@ -151,12 +161,16 @@ impl Records {
         let Chunk { view, base, bytes } =
             self.chunk.as_ref().filter(|chunk| self.at < chunk.view.data_end)?;
         let rest = bytes.get((self.at - base) as usize..)?;
-        let mut scan = match self.start {
+        let scan = match self.start {
             Start::Boundary => Scan::new(rest, self.at, view.identity),
             Start::Anywhere => Scan::from_anywhere(rest, self.at, view.identity),
         };
+        let mut scan = scan.after_group(self.group);
         let (result, at) = match scan.next() {
-            Some(Found::Record(record)) => (Some(owned(record)), record.end),
+            Some(Found::Record(record)) => {
+                self.group = record.header.group;
+                (Some(owned(record)), record.end)
+            }
             Some(Found::Hole(hole)) => (Some(Err(damaged(view, hole.from, hole.to))), hole.to),
             None if self.start == Start::Boundary => {
                 (Some(Err(damaged(view, self.at, view.data_end))), view.data_end)

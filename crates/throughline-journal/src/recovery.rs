@@ -209,6 +209,7 @@ impl Folder<'_> {
             data_end: footer.data_end,
             last_record: footer.last_record,
             records: footer.records,
+            synced_to: footer.synced_to,
         };
         let Some(extent) = footer.map(of_footer).or(scanned.extent) else { return Ok(None) };
         // What only the page cache holds (the process was killed, not the machine) must not be shown before it is durable:
@@ -228,8 +229,9 @@ impl Folder<'_> {
                 .torn
                 .push(Torn { position: position(torn.from), bytes: u64::from(torn.to - torn.from) });
         }
+        let synced_to = footer.map_or(scanned.synced_to, |footer| footer.synced_to);
         for (hole, bytes) in &scanned.holes {
-            let synced = footer.is_some() || hole.to <= scanned.synced_to;
+            let synced = hole.to <= synced_to;
             self.recovery.quarantined.push(Quarantined {
                 position: position(hole.from),
                 bytes: bytes.len() as u64,
@@ -260,7 +262,9 @@ fn scan(file: &SegmentFile, identity: Identity, footer: Option<Footer>) -> Scann
                 scanned.entries.push(record.at, &keys);
                 scanned.synced_to = scanned.synced_to.max(record.header.synced_to);
                 let records = scanned.extent.map_or(0, |extent| extent.records) + 1;
-                scanned.extent = Some(Extent { data_end: record.end, last_record: record.at, records });
+                let synced_to = scanned.synced_to;
+                scanned.extent =
+                    Some(Extent { data_end: record.end, last_record: record.at, records, synced_to });
             }
         }
     }

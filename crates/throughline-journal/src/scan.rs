@@ -64,6 +64,11 @@ impl<'a> Scan<'a> {
         Self { expected: None, ..Self::new(bytes, base, identity) }
     }
 
+    /// Goes on after a record of this group: one of a lower group does not count.
+    pub(crate) fn after_group(self, group: u32) -> Self {
+        Self { group, ..self }
+    }
+
     /// What the records must belong to, if the header is gone: of all intact records the latest. A recycled file holds
     /// records of several uses, and only the last counts.
     pub(crate) fn identify(bytes: &[u8]) -> Option<Identity> {

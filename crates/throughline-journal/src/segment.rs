@@ -36,6 +36,8 @@ pub(crate) struct Extent {
     pub(crate) data_end: u32,
     pub(crate) last_record: u32,
     pub(crate) records: u32,
+    /// Everything before this offset is known to have been synced while the segment was written.
+    pub(crate) synced_to: u32,
 }
 
 const PREFIX: &str = "segment-";
@@ -91,8 +93,8 @@ impl SegmentFile {
         extent: Extent,
         index: Encoded,
     ) -> io::Result<Sealed> {
-        let Extent { data_end, last_record, records } = extent;
-        let footer = Footer { identity, data_end, last_record, records, index: index.place };
+        let Extent { data_end, last_record, records, synced_to } = extent;
+        let footer = Footer { identity, data_end, last_record, records, synced_to, index: index.place };
         write_all(self.file.as_ref(), &mut [IoSlice::new(&index.bytes)], u64::from(index.place.start))?;
         write_all(
             self.file.as_ref(),
@@ -130,7 +132,12 @@ impl Sealed {
         footer: Footer,
         check: crate::Verify,
     ) -> Result<Self, Unusable> {
-        let index = SealedIndex { file: file.file.as_ref(), identity: footer.identity, records: footer.records, place: footer.index };
+        let index = SealedIndex {
+            file: file.file.as_ref(),
+            identity: footer.identity,
+            records: footer.records,
+            place: footer.index,
+        };
         let filter = index.filter()?;
         if check == crate::Verify::Everything {
             index.verify()?;

@@ -17,6 +17,8 @@ use crate::{
     entry::{Entry, Placement},
     format::{Identity, PAGE, RECORD_HEADER_BYTES, align},
     fs::{Fs, write_all},
+    index::Entries,
+    record::Keys,
     recovery::Numbering,
     segment::{self, Extent, SegmentFile},
     stats::Counters,
@@ -49,7 +51,8 @@ struct Tail {
     /// Without it: what a failed write goes back to.
     written: Progress,
     group: u32,
-    synced_to: u32,
+    /// A write failed after the last one that did not: there may be whole records behind the cursor that do not count.
+    soiled: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -105,6 +108,11 @@ impl Writer {
         while let Some(entry) = entries.next() {
             match self.place(&entry, now) {
                 Ok(()) => self.stage(entry),
+                Err(Obstacle::Refused(why @ Refused::Full(_))) => {
+                    // The rest would only find the same: the next group tries again.
+                    std::iter::once(entry).chain(entries).for_each(|entry| self.refuse(entry, why.clone()));
+                    break;
+                }
                 Err(Obstacle::Refused(why)) => self.refuse(entry, why),
                 Err(Obstacle::Poison(why)) => {
                     self.fail(std::iter::once(entry).chain(entries), &why);
@@ -150,8 +158,7 @@ impl Writer {
         let extent = tail.progress.extent;
         // Sorted under the lock that lookups take, written without it.
         let entries = self.catalog.entries();
-        let index =
-            entries.lock().unwrap_or_else(PoisonError::into_inner).encode(tail.identity, extent);
+        let index = entries.lock().unwrap_or_else(PoisonError::into_inner).encode(tail.identity, extent);
         let sealed = tail.file.seal(tail.identity, extent, index);
         let sealed = sealed.map_err(|error| obstacle("seal", &tail.file, &error))?;
         tail.file.file.sync_data().map_err(|error| Obstacle::Poison(describe("sync", &tail.file, &error)))?;
@@ -170,7 +177,7 @@ impl Writer {
             segment::fits(self.segment_bytes, end, pairs, value_bytes)
         };
         if !fits(Progress::EMPTY) {
-            let (bytes, limit) = (entry.bytes(), largest_record(self.segment_bytes));
+            let (bytes, limit) = (entry.bytes(), largest_record(self.segment_bytes, &entry.keys));
             return Err(Obstacle::Refused(Refused::TooLarge { bytes, limit }));
         }
         if self.tail.as_ref().is_some_and(|tail| fits(tail.progress)) {
@@ -187,14 +194,14 @@ impl Writer {
             position: tail.position(at),
             epoch: tail.identity.epoch,
             group: tail.group,
-            synced_to: tail.synced_to,
+            synced_to: extent.synced_to,
             follows: extent.data_end,
         });
         // `place` has seen to it that the end is within the segment.
         let end = at.saturating_add(u32::try_from(entry.total_bytes()).unwrap_or(u32::MAX));
         tail.progress = Progress {
             cursor: end,
-            extent: Extent { data_end: end, last_record: at, records: extent.records + 1 },
+            extent: Extent { data_end: end, last_record: at, records: extent.records + 1, ..extent },
             pairs: pairs + entry.keys.len() as u64,
             value_bytes: value_bytes + u64::from(entry.keys.value_bytes()),
         };
@@ -209,9 +216,9 @@ impl Writer {
         // Whatever reached the disk of an attempt that failed has a lower group than what overwrites it.
         tail.group = tail.group.saturating_add(1);
         match written {
-            Ok(()) => tail.written = tail.progress,
+            Ok(()) => (tail.written, tail.soiled) = (tail.progress, false),
             Err(error) if is_full(&error) => {
-                tail.progress = tail.written;
+                (tail.progress, tail.soiled) = (tail.written, true);
                 let why = Refused::Full(Full::Disk(describe("write", &tail.file, &error)));
                 staged.into_iter().for_each(|staged| self.refuse(staged.entry, why.clone()));
                 return Ok(());
@@ -260,7 +267,10 @@ impl Writer {
     /// Begins a segment. Its number is used up whether or not this succeeds.
     fn begin(&mut self) -> Result<(), Obstacle> {
         let file = match self.catalog.next() {
-            Next::Reuse(file) => file,
+            Next::Reuse(file) => {
+                self.counters.recycled.add(1);
+                file
+            }
             Next::Create => self.create()?,
             Next::Pinned(consumer) => return Err(Obstacle::Refused(Refused::Full(Full::Cap(consumer)))),
         };
@@ -279,15 +289,19 @@ impl Writer {
         file.file.sync_data().map_err(|error| Obstacle::Poison(describe("sync", &file, &error)))?;
         self.catalog.begin(Arc::clone(&file), identity);
         let (progress, written) = (Progress::EMPTY, Progress::EMPTY);
-        self.tail = Some(Tail { file, identity, progress, written, group: 0, synced_to: PAGE });
+        self.tail = Some(Tail { file, identity, progress, written, group: 0, soiled: false });
         Ok(())
     }
 
     /// A new file; if there is no room for one, a released segment that look-back would have kept.
     fn create(&mut self) -> Result<Arc<SegmentFile>, Obstacle> {
         let slot = self.numbering.next_slot;
-        self.numbering.next_slot = slot.saturating_add(1);
-        match SegmentFile::create(self.fs.as_ref(), &self.dir, slot, self.segment_bytes) {
+        let created = SegmentFile::create(self.fs.as_ref(), &self.dir, slot, self.segment_bytes);
+        let taken = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
+        if created.as_ref().map_or_else(taken, |_| true) {
+            self.numbering.next_slot = slot.saturating_add(1);
+        }
+        match created {
             Ok(file) => Ok(Arc::new(file)),
             Err(error) => self.catalog.take_released().ok_or_else(|| {
                 let path = segment::path(&self.dir, slot);
@@ -301,7 +315,7 @@ impl Writer {
 impl Progress {
     const EMPTY: Self = Self {
         cursor: PAGE,
-        extent: Extent { data_end: PAGE, last_record: 0, records: 0 },
+        extent: Extent { data_end: PAGE, last_record: 0, records: 0, synced_to: PAGE },
         pairs: 0,
         value_bytes: 0,
     };
@@ -313,17 +327,22 @@ impl Tail {
     }
 
     /// Everything written is durable. The next record starts on a page of its own: no write comes near these bytes again.
+    /// Not so after a failed write: what that left must be overwritten from where it starts, or it would look like a record.
     fn synced(&mut self) {
-        self.synced_to = self.written.extent.data_end;
-        let cursor = align(u64::from(self.written.cursor), u64::from(PAGE));
-        self.written.cursor = u32::try_from(cursor).unwrap_or(u32::MAX);
-        self.progress.cursor = self.written.cursor;
+        self.written.extent.synced_to = self.written.extent.data_end;
+        if !self.soiled {
+            let cursor = align(u64::from(self.written.cursor), u64::from(PAGE));
+            self.written.cursor = u32::try_from(cursor).unwrap_or(u32::MAX);
+        }
+        self.progress = self.written;
     }
 }
 
-/// Payload and keys a record may have at most.
-pub(crate) fn largest_record(segment_bytes: u32) -> u64 {
-    u64::from(segment::data_limit(segment_bytes)) - 2 * u64::from(PAGE) - RECORD_HEADER_BYTES as u64
+/// Payload and keys a record with these keys may have at most: their index must fit beside it.
+pub(crate) fn largest_record(segment_bytes: u32, keys: &Keys) -> u64 {
+    let index = Entries::bytes_for(keys.len() as u64, u64::from(keys.value_bytes()));
+    let taken = u64::from(PAGE) + RECORD_HEADER_BYTES as u64 + index;
+    u64::from(segment::data_limit(segment_bytes)).saturating_sub(taken)
 }
 
 /// One write for the group, padded to whole pages: a part of a page that is not cached would have to be read first.

@@ -16,6 +16,8 @@ pub(crate) struct Footer {
     /// Where the last record starts.
     pub(crate) last_record: u32,
     pub(crate) records: u32,
+    /// Damage before this offset came after a sync: the data's end, or less if a crash came before the last sync.
+    pub(crate) synced_to: u32,
     pub(crate) index: IndexPlace,
 }
 
@@ -52,6 +54,7 @@ impl Footer {
             .u32(index.filter_start)
             .u32(index.filter_words)
             .u32(index.filter_crc)
+            .u32(self.synced_to)
             .sealed()
     }
 
@@ -68,6 +71,7 @@ impl Footer {
             data_end: u32_at(footer, 20)?,
             last_record: u32_at(footer, 24)?,
             records: u32_at(footer, 28)?,
+            synced_to: u32_at(footer, 60)?,
             index: IndexPlace {
                 start: u32_at(footer, 32)?,
                 blocks: u32_at(footer, 36)?,

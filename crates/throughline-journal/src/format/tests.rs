@@ -33,7 +33,7 @@ fn footer() -> Footer {
         filter_words: 2,
         filter_crc: 77,
     };
-    Footer { identity: IDENTITY, data_end: 8000, last_record: 4096, records: 12, index }
+    Footer { identity: IDENTITY, data_end: 8000, last_record: 4096, records: 12, synced_to: 7000, index }
 }
 
 /// Reads back, and no longer does once any one bit is wrong.

@@ -10,7 +10,7 @@ use crate::{Fs, sim::SimFs};
 const IDENTITY: Identity = Identity { sequence: 4, epoch: 2 };
 
 const fn extent(data_end: u32) -> Extent {
-    Extent { data_end, last_record: 4096, records: 3 }
+    Extent { data_end, last_record: 4096, records: 3, synced_to: data_end }
 }
 
 type Pairs = Vec<([u8; 16], u32, Vec<u8>)>;
@@ -63,11 +63,11 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_index_says_so_or_answers_rightly(pairs in pairs(300), at in any::<prop::sample::Index>(), bit in 0..8) {
+    fn a_damaged_index_says_so_or_answers_rightly(pairs in pairs(300), at in any::<prop::sample::Index>(), bit in 0..8_u8) {
         let Encoded { mut bytes, place, .. } = entries(&pairs).encode(IDENTITY, extent(4096));
         prop_assume!(!bytes.is_empty());
         let at = at.index(bytes.len());
-        bytes[at] ^= 1 << bit;
+        bytes[at] ^= 1_u8 << bit;
         let mut file = vec![0; place.start as usize];
         file.extend(&bytes);
         let file = SimFs::with_file(Path::new("/s"), &file).open(Path::new("/s")).unwrap();
@@ -89,7 +89,9 @@ fn the_index_of_an_earlier_use_of_the_file_or_of_an_earlier_attempt_to_seal_is_n
     let mut file = vec![0; place.start as usize];
     file.extend(&bytes);
     let file = SimFs::with_file(Path::new("/s"), &file).open(Path::new("/s")).unwrap();
-    for (sequence, records, found) in [(4, 3, Ok(vec![(4096, vec![])])), (5, 3, Err(Unusable)), (4, 2, Err(Unusable))] {
+    for (sequence, records, found) in
+        [(4, 3, Ok(vec![(4096, vec![])])), (5, 3, Err(Unusable)), (4, 2, Err(Unusable))]
+    {
         let identity = Identity { sequence, epoch: 2 };
         assert_eq!(SealedIndex { file: file.as_ref(), identity, records, place }.find(&[1; 16]), found);
     }

@@ -2,7 +2,9 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use crate::{Journal, Options, Position, ReadError, Record, RecordKind, format::RECORD_HEADER_BYTES, sim::SimFs};
+use crate::{
+    Journal, Options, Position, ReadError, Record, RecordKind, format::RECORD_HEADER_BYTES, sim::SimFs,
+};
 
 /// A journal of six records in two segments, one of them sealed.
 fn six() -> (SimFs, Journal, Vec<Position>) {
@@ -30,14 +32,19 @@ fn one_damaged_record_costs_itself_only() {
             let (fs, journal, positions) = six();
             damage(&fs, positions[victim], at);
             let read = journal.read(positions[victim]);
-            assert!(matches!(read, Err(ReadError::Damaged { position, .. }) if position == positions[victim]), "{read:?}");
-            let (intact, damaged): (Vec<_>, Vec<_>) = journal.records_from(Position(0)).partition(Result::is_ok);
+            assert!(
+                matches!(read, Err(ReadError::Damaged { position, .. }) if position == positions[victim]),
+                "{read:?}"
+            );
+            let (intact, damaged): (Vec<_>, Vec<_>) =
+                journal.records_from(Position(0)).partition(Result::is_ok);
             let intact: Vec<_> = intact.into_iter().map(|record| record.unwrap().position).collect();
             let mut expected = positions.clone();
             expected.remove(victim);
             assert_eq!(intact, expected);
             let [Err(ReadError::Damaged { position, bytes })] = &damaged[..] else { panic!("{damaged:?}") };
-            assert_eq!(*bytes, 12_088, "header, payload, one key, padding");
+            // From the end of the record before, padding included, to the end of the damaged one.
+            assert_eq!(position.0 + bytes, positions[victim].0 + 12_088, "header, payload, one key, padding");
             assert!(*position <= positions[victim]);
             assert_eq!(journal.lookup(&[9; 16]).len(), 6, "the index is not touched by it");
         }

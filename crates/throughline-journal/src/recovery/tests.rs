@@ -56,7 +56,10 @@ fn a_damaged_record_in_the_middle_is_set_aside_and_costs_nothing_beside_it() {
             let Copied::Written(path) = &quarantined.copy else { panic!("{quarantined:?}") };
             let copy = fs.bytes(path).unwrap();
             assert_eq!(copy.len() as u64, quarantined.bytes);
-            assert!(copy.windows(100).any(|window| window == [1; 100]), "the copy holds what is left of the record");
+            assert!(
+                copy.windows(100).any(|window| window == [1; 100]),
+                "the copy holds what is left of the record"
+            );
             assert!(recovery.torn.is_empty());
             drop(journal);
             let (_, again) = reopen(&fs, options()).unwrap();
@@ -105,7 +108,11 @@ fn header_footer_index_filter_and_manifest_are_made_again() {
         let (journal, recovery) = reopen(&fs, options()).unwrap();
         assert_eq!(positions(&journal), all, "{what}");
         assert_eq!(journal.lookup(&[9; 16]).len(), 4, "{what}");
-        assert_eq!((recovery.headers_rebuilt, recovery.indexes_built), (headers_rebuilt, indexes_built), "{what}");
+        assert_eq!(
+            (recovery.headers_rebuilt, recovery.indexes_built),
+            (headers_rebuilt, indexes_built),
+            "{what}"
+        );
         drop(journal);
         let (_, again) = reopen(&fs, options()).unwrap();
         assert_eq!((again.headers_rebuilt, again.indexes_built), (0, 0), "{what}: made again for good");

@@ -121,6 +121,7 @@ impl World {
 
     /// Recovers; the power may go again while it does.
     fn recover(&mut self, before: &mut End) -> Recovered {
+        self.fs.fail_writes(0, std::io::ErrorKind::StorageFull);
         loop {
             if *before == End::PowerLoss {
                 let tear = if self.random.chance(50) { Tear::Sectors } else { Tear::Bytes };
@@ -215,7 +216,8 @@ impl World {
         if self.random.chance(15) {
             self.release(catalog);
         }
-        result.is_ok()
+        // A segment that cannot be created is a refusal, also when the power is what is missing.
+        result.is_ok() && !self.fs.is_off()
     }
 
     fn entry(&mut self, outcomes: &Outcomes) -> Entry {
