@@ -212,8 +212,7 @@ impl Folder<'_> {
             synced_to: footer.synced_to,
         };
         let Some(extent) = footer.map(of_footer).or(scanned.extent) else { return Ok(None) };
-        // What only the page cache holds (the process was killed, not the machine) must not be shown before it is durable:
-        // a consumer could remember a position that a power loss then takes back.
+        // Perhaps only the page cache holds it: the process was killed, not the machine. A footer proves that it is on disk.
         file.file.sync_data().map_err(file.error("sync"))?;
         let index = scanned.entries.encode(identity, extent);
         let sealed = file.seal(identity, extent, index).map_err(file.error("seal"))?;

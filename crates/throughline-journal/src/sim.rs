@@ -77,9 +77,14 @@ impl SimFs {
         self.lock().failing_syncs = count;
     }
 
-    /// The next `count` writes fail with this error, after a part was written.
-    pub fn fail_writes(&self, count: u32, kind: io::ErrorKind) {
-        self.lock().failing_writes = (count, kind);
+    /// The next write, after `passing` others, fails with this error after a part was written.
+    pub fn fail_write(&self, passing: u32, kind: io::ErrorKind) {
+        self.lock().failing_write = Some((passing, kind));
+    }
+
+    /// No write fails any more.
+    pub fn heal_writes(&self) {
+        self.lock().failing_write = None;
     }
 
     /// Most bytes all files may have; `None` for no end.

@@ -164,7 +164,7 @@ fn a_failed_sync_is_final() {
 
 #[test]
 fn a_failed_write_is_final() {
-    check_poisoned(|fs| fs.fail_writes(1, std::io::ErrorKind::Other), "cannot write /j/segment-00000000.tlj");
+    check_poisoned(|fs| fs.fail_write(0, std::io::ErrorKind::Other), "cannot write /j/segment-00000000.tlj");
 }
 
 #[test]

@@ -84,3 +84,26 @@ fn a_position_that_is_none_is_unknown_or_damaged_but_never_a_record() {
     let inside = journal.records_from(Position(positions[0].0 + 8)).next().unwrap().unwrap();
     assert_eq!(inside.position, positions[1], "from inside a record, the next one is first");
 }
+
+/// Two journals of the same numbers, and a record of the one, of an earlier group, behind records of the other.
+#[test]
+fn what_a_failed_write_left_is_not_read_even_where_the_record_over_it_is_damaged() {
+    let write = |lengths: &[usize]| {
+        let fs = SimFs::new(1);
+        let options = Options { segment_bytes: 64 << 10, group_wait: Duration::ZERO, ..Options::default() };
+        let (journal, _) = Journal::open(Arc::new(fs.clone()), Path::new("/j"), options).unwrap();
+        let record = |length: &usize| Record::new(RecordKind::Spans, 0, vec![1; *length]);
+        let positions: Vec<_> =
+            lengths.iter().map(|length| journal.append_wait(record(length)).unwrap()).collect();
+        (fs, journal, positions)
+    };
+    let path = Path::new("/j/segment-00000000.tlj");
+    let (other, _, places) = write(&[12_000, 100]);
+    let (fs, journal, positions) = write(&[100; 5]);
+    assert_eq!(places[1], positions[3]);
+    let left = other.bytes(path).unwrap();
+    fs.damage(path, |bytes| bytes[16_384..20_480].copy_from_slice(&left[16_384..20_480]));
+    let found: Vec<_> =
+        journal.records_from(Position(0)).filter_map(Result::ok).map(|found| found.position).collect();
+    assert_eq!(found, [positions[0], positions[1], positions[2], positions[4]]);
+}

@@ -22,7 +22,7 @@ pub(super) struct Disk {
     /// Changes until the power goes; 0: it is gone.
     pub(super) cut_after: Option<u64>,
     pub(super) failing_syncs: u32,
-    pub(super) failing_writes: (u32, io::ErrorKind),
+    pub(super) failing_write: Option<(u32, io::ErrorKind)>,
     pub(super) capacity: Option<u64>,
     pub(super) short_writes: bool,
     pub(super) unreadable: Vec<(PathBuf, Range<u64>)>,
@@ -61,7 +61,7 @@ impl Disk {
             next_inode: 0,
             cut_after: None,
             failing_syncs: 0,
-            failing_writes: (0, io::ErrorKind::Other),
+            failing_write: None,
             capacity: None,
             short_writes: false,
             unreadable: Vec::new(),
@@ -182,14 +182,9 @@ impl Disk {
             return Err(off());
         }
         let changed = self.change();
-        let (failing, kind) = self.failing_writes;
         let failed = match changed {
             Err(error) => Some(error),
-            Ok(()) if failing > 0 => {
-                self.failing_writes.0 -= 1;
-                Some(kind.into())
-            }
-            Ok(()) => None,
+            Ok(()) => self.fault(),
         };
         // A write that fails, and one in which the power goes, is done in part.
         if failed.is_some() || (self.short_writes && self.random.chance(30)) {
@@ -202,6 +197,18 @@ impl Disk {
         change.apply(&mut file.current);
         file.unsynced.push(change);
         failed.map_or(Ok(written), Err)
+    }
+
+    /// The error of this write, if it is the one to fail.
+    fn fault(&mut self) -> Option<io::Error> {
+        match self.failing_write.take() {
+            Some((0, kind)) => Some(kind.into()),
+            Some((passing, kind)) => {
+                self.failing_write = Some((passing - 1, kind));
+                None
+            }
+            None => None,
+        }
     }
 
     /// Bytes left for files to grow.
