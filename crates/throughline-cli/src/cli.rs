@@ -131,7 +131,7 @@ pub(crate) struct ServeArgs {
     /// Keep the data in a temporary folder that goes with the process
     #[arg(long)]
     pub(crate) ephemeral: bool,
-    /// What an acknowledged request may lose
+    /// What a power loss may take of what was acknowledged; a process that is killed loses nothing
     #[arg(long, value_enum, default_value_t = DurabilityArg::Sync)]
     pub(crate) durability: DurabilityArg,
     /// Forget what is older
@@ -159,14 +159,14 @@ pub(crate) struct ServeArgs {
     pub(crate) ports: PortArgs,
 }
 
-/// What an acknowledged request may lose.
+/// What a power loss may take of what was acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DurabilityArg {
     /// Nothing: it is on disk before it is acknowledged
     Sync,
-    /// The last 100 ms, in a power loss
+    /// The last 100 ms
     Batch,
-    /// What the system had not written yet, in a power loss
+    /// What the system has not written to the disk yet, however old
     None,
 }
 

@@ -67,8 +67,12 @@ impl Client {
                 "{url} is no URL ({error}); give one such as http://127.0.0.1:16686"
             ));
         }
+        let why = match error {
+            ureq::Error::Io(error) => error.to_string(),
+            other => other.to_string(),
+        };
         Failure::Server(format!(
-            "no throughline answers at {url} ({error}); start one with `throughline serve` or `throughline demo`, or say \
+            "no throughline answers at {url} ({why}); start one with `throughline serve` or `throughline demo`, or say \
              where it is with --url"
         ))
     }

@@ -1,10 +1,7 @@
 //! `throughline serve`: the server until a signal, then an orderly end.
 
-use std::time::Duration;
-
 use serde_json::Value as Json;
-use throughline_collector::{Config, DataFolder, default_data_folder};
-use throughline_journal::Durability;
+use throughline_collector::{Config, DataFolder, Durability, default_data_folder};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{DurabilityArg, ServeArgs};
@@ -12,9 +9,6 @@ use crate::exit::Failure;
 use crate::output::Output;
 use crate::quantity::{show_length, show_size};
 use crate::server::{Addresses, Plan, Server, url};
-
-/// What durability `batch` may lose.
-const BATCH_WINDOW: Duration = Duration::from_millis(100);
 
 /// Runs until Ctrl-C or SIGTERM.
 pub(crate) fn run(args: ServeArgs, output: &Output) -> Result<(), Failure> {
@@ -96,7 +90,7 @@ fn plan(args: ServeArgs) -> Result<Plan, Failure> {
     };
     let durability = match args.durability {
         DurabilityArg::Sync => Durability::Sync,
-        DurabilityArg::Batch => Durability::Batch { window: BATCH_WINDOW },
+        DurabilityArg::Batch => Durability::Batch { window: Durability::DEFAULT_WINDOW },
         DurabilityArg::None => Durability::None,
     };
     let config = Config {

@@ -2,7 +2,7 @@
 //! up, and ends when its standard input does, which it does however the parent ends.
 
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use throughline::{Profile, set_profile};
@@ -17,6 +17,8 @@ pub(super) const LEGACY: &str = "THROUGHLINE_DEMO_LEGACY";
 const GRACE: Duration = Duration::from_secs(8);
 /// The same when the parent is gone, and broker and backend with it: there is nobody to say goodbye to.
 const GRACE_ALONE: Duration = Duration::from_millis(500);
+/// How often the end of the parent is looked for, once there is a sign of it.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Runs the service until standard input ends.
 pub(crate) fn run(service: Service, output: &Output) -> Result<(), Failure> {
@@ -63,8 +65,15 @@ fn until_stdin_ends() {
 
 /// The end, if the orderly one hangs: on a broker that is gone, say.
 fn end_at_last(parent: u32) {
-    let alone = std::os::unix::process::parent_id() != parent;
-    // Parked, not slept: nothing unparks this thread, the timeout is the point.
-    std::thread::park_timeout(if alone { GRACE_ALONE } else { GRACE });
-    std::process::exit(i32::from(!alone));
+    let begun = Instant::now();
+    // A parent that is killed closes its pipes before its children are given away, so one look is not enough.
+    while begun.elapsed() < GRACE {
+        if std::os::unix::process::parent_id() != parent {
+            std::thread::park_timeout(GRACE_ALONE);
+            std::process::exit(0);
+        }
+        // Parked, not slept: nothing unparks this thread, the timeout is the point.
+        std::thread::park_timeout(LOOK);
+    }
+    std::process::exit(1);
 }

@@ -87,13 +87,21 @@ pub(super) fn batch(trace: &Trace) -> Option<&LinkedTrace> {
 pub(super) fn broken(trace: &Trace) -> Option<Lack> {
     let finding =
         trace.findings.iter().find(|finding| matches!(finding.kind, FindingKind::ContextLost { .. }))?;
-    let hop = finding.hop.clone().map(with_sender);
-    Some(Lack { what: finding.to_string(), hop })
+    Some(Lack { hop: finding.hop.clone().map(with_sender), what: sentence(finding) })
+}
+
+/// A finding without its hop, which a [`Lack`] names by itself.
+fn sentence(finding: &Finding) -> String {
+    Finding { hop: None, ..finding.clone() }.to_string()
 }
 
 /// Everything wrong with a trace that is otherwise whole.
-pub(super) fn problems(trace: &Trace) -> impl Iterator<Item = &Finding> {
-    trace.findings.iter().filter(|finding| finding.severity() == Severity::Problem)
+pub(super) fn problems(trace: &Trace) -> impl Iterator<Item = Lack> {
+    let findings = trace.findings.iter().filter(|finding| finding.severity() == Severity::Problem);
+    findings.map(|finding| Lack {
+        hop: finding.hop.clone(),
+        what: format!("{}, in trace {}", sentence(finding), trace.id),
+    })
 }
 
 /// The sender of a message is known here even if its span is not: each topic has one.

@@ -164,10 +164,7 @@ impl Run {
     fn check(&self) -> Vec<Lack> {
         let mut wrong: Vec<Lack> = self.traced.iter().filter_map(|one| one.lack.clone()).collect();
         for trace in self.traced.iter().filter_map(|one| one.trace.as_ref()) {
-            wrong.extend(expect::problems(trace).map(|finding| Lack {
-                hop: finding.hop.clone(),
-                what: format!("in trace {}: {finding}", trace.id),
-            }));
+            wrong.extend(expect::problems(trace));
         }
         let batches: BTreeSet<_> =
             self.settled().filter_map(|one| expect::batch(one.trace.as_ref()?)).map(|b| b.trace_id).collect();

@@ -46,6 +46,8 @@ pub(crate) fn find(scene: &Scene<'_>) -> Vec<Finding> {
 fn of_node(scene: &Scene<'_>, node: &Node) -> Vec<Finding> {
     let above = node.parent.and_then(|id| scene.nodes.get(id.0)).and_then(Node::span);
     let (kinds, hop) = match &node.what {
+        // It may still run, and is sent when it ends.
+        NodeKind::Missing(_) if scene.state == State::Arriving => return Vec::new(),
         NodeKind::Missing(missing) => {
             let child = node.children.first().and_then(|id| scene.nodes.get(id.0));
             let hop =

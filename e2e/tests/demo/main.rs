@@ -1,0 +1,9 @@
+//! `throughline demo` and the commands that ask it, as processes: what a user starts, sees and kills.
+//!
+//! The binary is `THROUGHLINE_BIN`, else `target/release/throughline`.
+
+mod cli;
+mod once;
+mod process;
+mod real_kafka;
+mod stays_up;
