@@ -145,6 +145,7 @@ impl<'a> Fields<'a> {
         Self { buf: message, at: 0, depth }
     }
 
+    #[inline]
     fn read(&mut self) -> Result<Field<'a>, WireError> {
         let start = self.at;
         let (number, wire_type) = self.tag()?;
@@ -153,6 +154,7 @@ impl<'a> Fields<'a> {
         Ok(Field { number, payload, raw })
     }
 
+    #[inline]
     fn tag(&mut self) -> Result<(u32, u8), WireError> {
         let at = self.at;
         let key = self.varint()?;
@@ -163,6 +165,7 @@ impl<'a> Fields<'a> {
         Ok((number, (key & 7) as u8))
     }
 
+    #[inline]
     fn payload(&mut self, number: u32, wire_type: u8, depth: u32) -> Result<Payload<'a>, WireError> {
         let at = self.at;
         match wire_type {
@@ -193,6 +196,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline]
     fn take(&mut self, length: usize, at: usize) -> Result<&'a [u8], WireError> {
         let end = self.at.checked_add(length).ok_or(WireError::Truncated { at })?;
         let bytes = self.buf.get(self.at..end).ok_or(WireError::Truncated { at })?;
@@ -200,7 +204,19 @@ impl<'a> Fields<'a> {
         Ok(bytes)
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<u64, WireError> {
+        match self.buf.get(self.at) {
+            // Nearly every tag and length: the loop below costs several times this.
+            Some(byte) if *byte < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, WireError> {
         let at = self.at;
         let mut value = 0;
         for shift in (0..70).step_by(7) {
@@ -221,6 +237,7 @@ impl<'a> Fields<'a> {
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<Field<'a>, WireError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.at >= self.buf.len() {
             return None;

@@ -115,7 +115,7 @@ fn say(line: &str) {
 
 /// The spans of many traces side by side, as a collector sees them.
 fn request(number: u64) -> Vec<u8> {
-    let service = ["api", "payment-worker", "email-worker", "batcher"][number as usize % 4];
+    let service = pick(&["api", "payment-worker", "email-worker", "batcher"], number);
     let spans = (0..SPANS_A_REQUEST).map(|n| span(number * SPANS_A_REQUEST + n)).collect();
     let scope = InstrumentationScope { name: "throughline".to_owned(), ..Default::default() };
     let resource = Resource {
@@ -143,12 +143,12 @@ fn span(number: u64) -> Span {
     Span {
         trace_id: trace_id(trace).to_vec(),
         span_id: scramble(number).to_be_bytes().to_vec(),
-        parent_span_id: if number % SPANS_A_TRACE == 0 {
+        parent_span_id: if number.is_multiple_of(SPANS_A_TRACE) {
             vec![]
         } else {
             scramble(number - 1).to_be_bytes().to_vec()
         },
-        name: ["send orders", "process orders", "send payments", "process payments"][number as usize % 4]
+        name: pick(&["send orders", "process orders", "send payments", "process payments"], number)
             .to_owned(),
         kind: 4 + (number % 2) as i32,
         start_time_unix_nano: start,
@@ -167,6 +167,10 @@ fn span(number: u64) -> Span {
         ],
         ..Default::default()
     }
+}
+
+fn pick<'a>(names: &[&'a str], number: u64) -> &'a str {
+    names.iter().cycle().nth(number as usize % names.len()).copied().unwrap_or_default()
 }
 
 fn trace_id(trace: u64) -> [u8; 16] {

@@ -150,9 +150,6 @@ impl Block {
         let build = || -> Result<(Block, Option<String>), TantivyError> {
             let index = Index::open_in_dir(path)?;
             let payload = index.load_metas()?.payload;
-            if index.schema() != schema::schema() && payload.is_none() {
-                return Err(TantivyError::SchemaError("unknown fields".to_owned()));
-            }
             let reader = reader(&index)?;
             Ok((Block { id, path: path.to_owned(), index, reader }, payload))
         };

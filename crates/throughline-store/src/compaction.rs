@@ -3,6 +3,7 @@
 //! index's, on a thread of its own. Nothing here blocks for long, and nothing here is needed for correctness.
 
 use std::collections::VecDeque;
+use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -31,8 +32,6 @@ impl Merge {
         }
     }
 }
-
-use std::future::Future as _;
 
 /// Gathers the open block's small segments, one merge at a time.
 #[derive(Default)]

@@ -17,7 +17,8 @@ use crate::error::StoreError;
 /// `store.json`
 const MANIFEST: &str = "store.json";
 
-/// A block (or the manifest) that could not be read and was put out of the way.
+/// A block (or the manifest) that could not be read and was put out of the way. It is never deleted: what it may still
+/// hold, and the disk it takes, are the user's to decide on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetAside {
     /// Where it is now; `None` if it was not there at all.

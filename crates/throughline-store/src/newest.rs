@@ -5,11 +5,11 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use tantivy::DocAddress;
-use throughline_otlp::{LogRecord, Signal, Span, decode_logs, decode_traces};
+use throughline_otlp::{LogRecord, Signal, Span, UnixNanos, decode_logs, decode_traces};
 
 use crate::block::{View, block_error};
 use crate::error::StoreError;
-use crate::memory::{Chunk, Slot};
+use crate::memory::{Chunk, Content, Slot};
 use crate::query::Query;
 use crate::store::Snapshot;
 
@@ -166,15 +166,20 @@ fn of_block(view: &View, address: DocAddress, signal: Signal) -> Result<Match, S
 fn in_memory(chunks: &[Arc<Chunk>], query: &Query) -> BinaryHeap<Entry> {
     let mut found = Vec::new();
     for (number, chunk) in chunks.iter().enumerate() {
-        for index in 0..chunk.len() {
-            let slot = Slot { chunk: Arc::clone(chunk), index };
-            let time = match query.signal {
-                Signal::Traces => {
-                    slot.span().filter(|one| query.matches_span(&one.span)).map(|one| one.span.start)
-                }
-                _ => slot.log().filter(|one| query.matches_log(&one.log)).map(|one| one.log.time),
-            };
-            found.extend(time.map(|time| Entry { time: time.0, place: Place::Memory(number, index) }));
+        let mut add =
+            |index, time: UnixNanos| found.push(Entry { time: time.0, place: Place::Memory(number, index) });
+        match (&chunk.content, query.signal) {
+            (Content::Spans(spans), Signal::Traces) => spans
+                .iter()
+                .enumerate()
+                .filter(|(_, one)| query.matches_span(&one.span))
+                .for_each(|(index, one)| add(index, one.span.start)),
+            (Content::Logs(logs), Signal::Logs) => logs
+                .iter()
+                .enumerate()
+                .filter(|(_, one)| query.matches_log(&one.log))
+                .for_each(|(index, one)| add(index, one.log.time)),
+            _ => {}
         }
     }
     BinaryHeap::from(found)
