@@ -1,9 +1,9 @@
 //! `cargo xtask check`: everything CI looks at besides the tests.
 
 use crate::run::{self, Failure};
-use crate::{fuzz, tidy};
+use crate::{fuzz, sanitize, tidy};
 
-/// fmt, tidy, clippy, docs, fuzz: the quick ones first.
+/// fmt, tidy, clippy, docs, the sanitizer, fuzz: the quick ones first.
 pub fn run() -> Result<(), Failure> {
     run::run(run::cargo().args(["fmt", "--all", "--check"]))?;
     tidy::run()?;
@@ -12,5 +12,6 @@ pub fn run() -> Result<(), Failure> {
     let mut docs = run::cargo();
     docs.args(["doc", "--release", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
     run::run(&mut docs)?;
+    sanitize::run()?;
     fuzz::run(60)
 }

@@ -14,6 +14,7 @@ mod fuzz;
 mod kafka;
 mod machine;
 mod run;
+mod sanitize;
 mod test;
 mod tidy;
 
@@ -23,9 +24,10 @@ const HELP: &str = "\
 usage: cargo xtask COMMAND
 
   test [FILTER]     provisions Kafka (and Chromium), builds, runs every test; says what was skipped
-  check             fmt, clippy -D warnings, tidy, docs, then each fuzz target for a minute
+  check             fmt, clippy -D warnings, tidy, docs, sanitize, then each fuzz target for a minute
   tidy              the house rules: arrows between crates, sizes, names, licences, sources, paths in documents
   fuzz [SECONDS]    each fuzz target for SECONDS (60)
+  sanitize          the one module of unsafe code under the address sanitizer
   bench hop|kafka   ours, hand-written OpenTelemetry and untraced, in one run, with ratios
 
 Exit codes: 0 all is well, 1 something failed, 2 the command line is wrong.";
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
             Ok(seconds) => fuzz::run(seconds),
             Err(_) => return usage(&format!("`{seconds}` is not a number of seconds")),
         },
+        ["sanitize"] => sanitize::run(),
         ["bench", what @ ..] => bench::run(what),
         ["help" | "--help" | "-h"] => {
             println!("{HELP}");

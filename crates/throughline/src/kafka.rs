@@ -24,6 +24,9 @@
 //! # }
 //! ```
 //!
+//! Both dereference to rdkafka's clients, so everything else is called as before; where a function asks for
+//! `&impl Consumer` or `&impl Producer`, pass `&*client`.
+//!
 //! # What becomes of each call of `FutureProducer`
 //!
 //! | call | with [`TracedProducer`] |
@@ -52,7 +55,8 @@
 //! | (ours) [`recv_batch`](TracedConsumer::recv_batch) | a [`Batch`]; span `poll T` (CLIENT), a link per message |
 //! | (ours) [`Batch::process`] | one `process T` in a trace of its own, a link per message, count and hash of the lineage |
 //! | `commit`, `commit_message`, `commit_consumer_state` | rdkafka's; synchronous ones have a span `commit T` (CLIENT) after [`with_commit_spans`](TracedConsumer::with_commit_spans) |
-//! | automatic and asynchronous commits | rdkafka's; with the context [`CommitSpans`] a span when the result is known |
+//! | automatic commits | rdkafka's; with the context [`CommitSpans`] a span when the result is known |
+//! | `commit…(…, CommitMode::Async)` | rdkafka's, never a span: rdkafka 0.39 does not report how it ended |
 //! | `subscribe`, `unsubscribe`, `assign`, `unassign`, `incremental_…`, `seek…`, `pause`, `resume`, `store_offset…` | rdkafka's, untouched, no span. Rebalances go to the context's callbacks as ever |
 //! | `position`, `committed…`, `offsets_for_…`, `assignment`, `subscription`, `fetch_…`, `group_metadata`, `client`, `context`, … | rdkafka's, untouched |
 //!
@@ -82,6 +86,7 @@ mod raw;
 mod received;
 
 pub use batch::Batch;
+pub use carrier::insert_header;
 pub use commit::CommitSpans;
 pub use consumer::{ReceivedStream, TracedConsumer, TracedPartitionQueue};
 pub use delivery::TracedDelivery;

@@ -41,6 +41,21 @@ fn visit(headers: raw::Headers<'_>, mut each: impl FnMut(&[u8], Option<&[u8]>)) 
     }
 }
 
+/// [`OwnedHeaders::insert`] for a key of any bytes: copies a stranger's header that no `&str` could hold.
+///
+/// ```
+/// use rdkafka::message::OwnedHeaders;
+/// use throughline::{HeaderSource as _, kafka::insert_header};
+///
+/// let headers = insert_header(OwnedHeaders::new(), b"\xff\xfe", Some(b"value"));
+/// headers.visit(&mut |key, value| assert_eq!((key, value), (&b"\xff\xfe"[..], Some(&b"value"[..]))));
+/// ```
+#[must_use]
+pub fn insert_header(mut headers: OwnedHeaders, key: &[u8], value: Option<&[u8]>) -> OwnedHeaders {
+    raw::add(&mut headers, key, value);
+    headers
+}
+
 impl HeaderSink for OwnedHeaders {
     /// In place: rdkafka cannot remove a header, librdkafka can, and what stays keeps keys no `&str` could hold.
     fn replace(mut self, owned: &[&'static str], entries: &[(&'static str, &[u8])]) -> Self {

@@ -1,7 +1,7 @@
 //! [`TracedConsumer`]: rdkafka's `StreamConsumer` whose messages come with what they carried. It receives; what a span says
 //! is [`super::received`]'s and [`super::batch`]'s.
 
-use super::batch::Batch;
+use super::batch::{Batch, joined};
 use super::commit::{self, Commits};
 use super::error::{self, error_type};
 use super::names::{ClientNames, Topics};
@@ -102,7 +102,8 @@ where
     /// Waits for a message, then takes what comes within `wait`, at most `max` (at least one). A poll span (`poll orders`,
     /// CLIENT) links to each message's sender and says how many there were.
     ///
-    /// An error that comes after the first message does not take the messages with it: the next receive reports it.
+    /// An error that comes after the first message does not take the messages with it: the next `recv` or `recv_batch`
+    /// reports it.
     ///
     /// Not cancellation safe: dropped while it waits for more, the messages it has are gone, though the client counts them
     /// as delivered. Bound it by `wait`, not by a `select!`.
@@ -136,16 +137,22 @@ where
     }
 
     /// A poll that brought nothing but an error. The end of a partition, which is reported to those who asked for it, is
-    /// none.
+    /// none; and without any topic there was nothing to poll.
     fn poll_failed(&self, began: (SystemTime, Instant), error: &KafkaError) {
         if matches!(error, KafkaError::PartitionEOF(_)) {
             return;
         }
-        let topics: Vec<Arc<str>> = match self.inner.subscription() {
-            Ok(subscribed) => subscribed.elements().iter().map(|topic| topic.topic().into()).collect(),
-            Err(_) => Vec::new(),
+        let Ok(from) = self.inner.subscription().and_then(|subscribed| match subscribed.count() {
+            0 => self.inner.assignment(),
+            _ => Ok(subscribed),
+        }) else {
+            return;
         };
-        let spec = poll(super::batch::joined(&topics)).message_count(0);
+        let topics: Vec<Arc<str>> = from.elements().iter().map(|topic| topic.topic().into()).collect();
+        if topics.is_empty() {
+            return;
+        }
+        let spec = poll(joined(&topics)).message_count(0);
         self.intake.names.onto_consumer(spec).began(began).start().fail(error, error_type(error));
     }
 
@@ -159,8 +166,8 @@ where
         Some(TracedPartitionQueue { queue, intake: Arc::clone(&self.intake) })
     }
 
-    /// From now on each synchronous commit has a span (`commit orders`, CLIENT). For asynchronous and automatic commits,
-    /// whose results come later, see [`CommitSpans`](super::CommitSpans).
+    /// From now on each synchronous commit has a span (`commit orders`, CLIENT). For automatic commits, whose results come
+    /// later, see [`CommitSpans`](super::CommitSpans).
     pub fn with_commit_spans(mut self) -> Self {
         self.commits = Commits::Traced;
         self

@@ -98,7 +98,6 @@ pub(super) fn remove(headers: &mut OwnedHeaders, key: &CStr) {
 }
 
 /// Adds a header whose key may be any bytes.
-#[cfg(test)]
 pub(super) fn add(headers: &mut OwnedHeaders, key: &[u8], value: Option<&[u8]>) {
     let list = ptr::from_ref(headers.as_borrowed()).cast_mut().cast::<sys::rd_kafka_headers_t>();
     let (key_len, value_len) = (key.len().cast_signed(), value.map_or(0, <[u8]>::len).cast_signed());

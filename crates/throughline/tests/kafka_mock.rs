@@ -1,0 +1,133 @@
+//! The Kafka clients on librdkafka's mock cluster: quick, no Java, and the place for what a healthy broker never says.
+//! Semantics are proven on a real Kafka, in `e2e/tests/kafka`.
+
+#![cfg(feature = "kafka")]
+
+use rdkafka::ClientConfig;
+use rdkafka::Message as _;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaError;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::FutureRecord;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use std::time::Duration;
+use throughline::kafka::{MockKafka, Received, TracedConsumer, TracedProducer};
+use throughline::opentelemetry::Context;
+use throughline::testing::{Ids, Recorder};
+
+fn config(bootstrap: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", "workers")
+        .set("auto.offset.reset", "earliest");
+    config
+}
+
+/// The handler shape of the documentation: a plain async fn that borrows the message and the producer, inside a task.
+async fn worker(consumer: TracedConsumer, producer: TracedProducer) -> Result<(), KafkaError> {
+    async fn pay(message: &Received<'_>, producer: &TracedProducer) -> Result<(), KafkaError> {
+        let record = FutureRecord::to("payments").key(message.key().unwrap_or_default()).payload("paid");
+        producer.publish(record, Duration::ZERO).await?;
+        Ok(())
+    }
+    let message = consumer.recv().await?;
+    message.process(pay(&message, &producer)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_and_its_batch() {
+    let recorder = Recorder::local(Ids::Random);
+    let _context = throughline::with_tracer_provider(&Context::new(), recorder.provider()).attach();
+    let kafka = MockKafka::start().expect("a mock");
+    for topic in ["orders", "payments"] {
+        kafka.create_topic(topic, 1).expect("created");
+    }
+    let consumer = |topic| {
+        let mut config = config(kafka.bootstrap_servers());
+        let consumer: TracedConsumer = config.set("group.id", topic).create().expect("a consumer");
+        consumer.subscribe(&[topic]).expect("subscribed");
+        consumer
+    };
+    let producer: TracedProducer = config(kafka.bootstrap_servers()).create().expect("a producer");
+    let working = throughline::spawn(worker(consumer("orders"), producer.clone()));
+    producer
+        .publish(FutureRecord::to("orders").key("k").payload("{}"), Duration::ZERO)
+        .await
+        .expect("delivered");
+    working.await.expect("no panic").expect("worked");
+    let consumer = consumer("payments");
+    let batch = consumer.recv_batch(1, Duration::ZERO).await.expect("received");
+    batch.process(async {}).await;
+
+    let order = recorder.claim("send orders");
+    let process = recorder.claim("process orders");
+    process.assert_child_of(&order).assert_links_to(&order);
+    let payment = recorder.claim("send payments");
+    payment.assert_child_of(&process);
+    recorder.claim("poll payments").assert_root().assert_links_to(&payment);
+    recorder.claim("process payments").assert_root().assert_links_to(&payment);
+}
+
+/// Errors a broker with nothing wrong never gives.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_brokers_error_code_is_the_error_type() {
+    use RDKafkaRespErr as E;
+    let recorder = Recorder::local(Ids::Random);
+    let _context = throughline::with_tracer_provider(&Context::new(), recorder.provider()).attach();
+    let mock = MockCluster::new(1).expect("a mock");
+    mock.create_topic("orders", 1, 1).expect("created");
+    let bootstrap = mock.bootstrap_servers();
+    let producer: TracedProducer = config(&bootstrap).set("retries", "0").create().expect("a producer");
+    for (code, name) in [
+        (E::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS, "NOT_ENOUGH_REPLICAS"),
+        (E::RD_KAFKA_RESP_ERR_INVALID_RECORD, "INVALID_RECORD"),
+        // The last one: the client remembers it of the topic.
+        (E::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, "TOPIC_AUTHORIZATION_FAILED"),
+    ] {
+        mock.request_errors(RDKafkaApiKey::Produce, &[code]);
+        // Nobody awaits it.
+        drop(producer.send_result(FutureRecord::<str, str>::to("orders").payload("p")).expect("queued"));
+        let send = recorder.claim_within("send orders", Duration::from_secs(20));
+        send.assert_error(name).assert_no_attribute("messaging.kafka.offset");
+    }
+}
+
+/// API.md's trap 1, for every shape the documentation shows: each must compile inside `tokio::spawn`.
+#[test]
+fn handlers_can_be_spawned() {
+    fn assert_send<F: Future + Send + 'static>(_: impl FnOnce(TracedConsumer, TracedProducer) -> F) {}
+    async fn go(producer: &TracedProducer, payload: &[u8]) -> Result<(), KafkaError> {
+        producer.publish(FutureRecord::<str, [u8]>::to("t").payload(payload), Duration::ZERO).await.map(drop)
+    }
+    assert_send(async |c: TracedConsumer, p: TracedProducer| {
+        let message = c.recv().await?;
+        message.process(async { go(&p, message.payload().unwrap_or_default()).await }).await
+    });
+    assert_send(async |c: TracedConsumer, p: TracedProducer| {
+        let message = c.recv().await?;
+        let with_span = async |span: throughline::Span| {
+            span.set("n", 1);
+            go(&p, message.payload().unwrap_or_default()).await
+        };
+        message.spec().run(with_span).await
+    });
+    assert_send(async |c: TracedConsumer, p: TracedProducer| {
+        let batch = c.recv_batch(10, Duration::ZERO).await?;
+        let all = async {
+            for message in &batch {
+                go(&p, message.payload().unwrap_or_default()).await?;
+            }
+            Ok::<_, KafkaError>(())
+        };
+        batch.process(all).await
+    });
+    assert_send(async |c: TracedConsumer, p: TracedProducer| {
+        let message = c.recv().await?.to_owned();
+        message.process(go(&p, message.payload().unwrap_or_default())).await
+    });
+    assert_send(async |_: TracedConsumer, p: TracedProducer| {
+        let record = FutureRecord::<str, str>::to("t").payload("p");
+        p.send_keeping_context(record, Duration::ZERO).await.map_err(|(error, _)| error)
+    });
+}
