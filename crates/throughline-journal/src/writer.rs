@@ -53,6 +53,8 @@ struct Tail {
     group: u32,
     /// A write failed after the last one that did not: there may be whole records behind the cursor that do not count.
     soiled: bool,
+    /// A footer was written, at least in part: a record behind it would not be found again.
+    sealing: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -152,9 +154,10 @@ impl Writer {
 
     fn finish(&mut self, now: Duration) -> Result<(), Obstacle> {
         self.flush(now).and_then(|()| self.sync()).map_err(Obstacle::Poison)?;
-        let Some(tail) = self.tail.as_ref().filter(|tail| tail.progress.extent.records > 0) else {
+        let Some(tail) = self.tail.as_mut().filter(|tail| tail.progress.extent.records > 0) else {
             return Ok(());
         };
+        tail.sealing = true;
         let extent = tail.progress.extent;
         // Sorted under the lock that lookups take, written without it.
         let entries = self.catalog.entries();
@@ -180,7 +183,7 @@ impl Writer {
             let (bytes, limit) = (entry.bytes(), largest_record(self.segment_bytes, &entry.keys));
             return Err(Obstacle::Refused(Refused::TooLarge { bytes, limit }));
         }
-        if self.tail.as_ref().is_some_and(|tail| fits(tail.progress)) {
+        if self.tail.as_ref().is_some_and(|tail| !tail.sealing && fits(tail.progress)) {
             return Ok(());
         }
         self.finish(now)?;
@@ -289,7 +292,7 @@ impl Writer {
         file.file.sync_data().map_err(|error| Obstacle::Poison(describe("sync", &file, &error)))?;
         self.catalog.begin(Arc::clone(&file), identity);
         let (progress, written) = (Progress::EMPTY, Progress::EMPTY);
-        self.tail = Some(Tail { file, identity, progress, written, group: 0, soiled: false });
+        self.tail = Some(Tail { file, identity, progress, written, group: 0, soiled: false, sealing: false });
         Ok(())
     }
 

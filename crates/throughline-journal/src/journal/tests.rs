@@ -348,3 +348,29 @@ fn appends_and_reads_from_many_threads_lose_and_mix_nothing() {
     }
     assert_eq!(journal.records_from(Position(0)).count(), 400);
 }
+
+/// Fails at each of the writes around a change of segments: what is acknowledged afterwards is found after a kill.
+#[test]
+fn a_seal_that_finds_no_room_hides_nothing() {
+    for passing in 0..4 {
+        for length in [10, 30_000] {
+            let fs = SimFs::new(passing);
+            let journal = open(&fs, options());
+            let mut keyed = record(30_000);
+            keyed.keys = [([1; 16], &b"value"[..])].into_iter().collect();
+            let mut stored = vec![journal.append_wait(keyed).unwrap()];
+            fs.fail_write(passing as u32, std::io::ErrorKind::StorageFull);
+            for length in [30_000, length, 20] {
+                stored.extend(journal.append_wait(record(length)));
+            }
+            let killed = open(&fs, options());
+            let found: Vec<_> =
+                killed.records_from(Position(0)).map(|found| found.unwrap().position).collect();
+            assert_eq!(
+                found.iter().filter(|found| stored.contains(found)).count(),
+                stored.len(),
+                "{passing} {length}"
+            );
+        }
+    }
+}
