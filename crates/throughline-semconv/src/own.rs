@@ -25,7 +25,7 @@ pub const HEADERS_FOUND: &str = "throughline.headers.found";
 pub const HEADERS_CONFLICT: &str = "throughline.headers.conflict";
 /// Names of our headers that were left out of a message because of the byte budget, joined by commas.
 pub const HEADERS_DROPPED: &str = "throughline.headers.dropped";
-/// Why a link is there: `parent`, `conflict`, `ambient`, `creation`, `contributor`.
+/// Why a link is there: `parent`, `conflict`, `ambient`, `creation`, `contributor`, `caller`.
 pub const LINK_REASON: &str = "throughline.link.reason";
 /// On the exception event of one failed message of a batch: the trace the message came from.
 pub const MESSAGE_TRACE_ID: &str = "throughline.message.trace_id";

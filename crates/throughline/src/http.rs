@@ -1,5 +1,6 @@
 //! HTTP on either side of a service, as tower layers: [`ServerLayer`] begins or continues a trace and names it in the
-//! answer, [`ClientLayer`] carries it on. Works with axum, tonic, hyper and whatever else speaks tower and `http`.
+//! answer, [`ClientLayer`] carries it on. Works with axum, hyper and whatever else speaks tower and `http`
+//! (with tonic too, but a gRPC status in the trailers is not read).
 //!
 //! ```
 //! use throughline::http::{ServerLayer, Trust};

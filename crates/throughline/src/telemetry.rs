@@ -28,7 +28,7 @@
 //! | variable | default | if it cannot be used |
 //! |---|---|---|
 //! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | the name given here | a part without `=` is reported |
-//! | `OTEL_EXPORTER_OTLP_ENDPOINT`, `…_{TRACES,METRICS,LOGS}_ENDPOINT` | `http://localhost:4318` | error |
+//! | `OTEL_EXPORTER_OTLP_ENDPOINT`, `…_{TRACES,METRICS,LOGS}_ENDPOINT` | `http://localhost:4318` (gRPC: 4317) | error |
 //! | `OTEL_EXPORTER_OTLP[_SIGNAL]_PROTOCOL` | `http/protobuf`; `grpc` needs the feature `otlp-grpc` | error |
 //! | `OTEL_EXPORTER_OTLP[_SIGNAL]_HEADERS`, `_TIMEOUT`, `_COMPRESSION` | none, 10,000 ms, `none` (or `gzip`) | reported, reported, error |
 //! | `OTEL_{TRACES,METRICS,LOGS}_EXPORTER` | `otlp` (or `none`) | error |
@@ -326,7 +326,20 @@ impl Telemetry {
     }
 
     /// The two layers of ours, for a subscriber of the application's own. Put one `EnvFilter` before all layers; a filter
-    /// on this layer alone loses spans once a library logs through the `log` crate.
+    /// on this layer alone loses spans once a library logs through the `log` crate. Your subscriber was not there yet when
+    /// the [`warnings`](Self::warnings) came up.
+    ///
+    /// ```
+    /// use throughline::telemetry::{self, Subscriber};
+    /// use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _};
+    ///
+    /// # fn main() -> Result<(), telemetry::TelemetryError> {
+    /// let telemetry = telemetry::builder("api").subscriber(Subscriber::Existing).install()?;
+    /// let subscriber = tracing_subscriber::registry().with(EnvFilter::new("info")).with(telemetry.layer());
+    /// # drop(subscriber);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn layer<S>(&self) -> Box<dyn Layer<S> + Send + Sync + 'static>
     where

@@ -1,5 +1,7 @@
 //! `telemetry::init` as a service uses it: one process, one global set-up, a collector that is a listener.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "../src/telemetry/tests/sink.rs"]
 #[expect(dead_code, reason = "the unit tests of the pipeline use the rest")]
 mod sink;

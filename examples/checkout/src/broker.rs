@@ -41,7 +41,7 @@ impl Outbox {
     /// # Errors
     /// If Kafka did not take it in time.
     pub async fn publish(&self, topic: &str, key: &str, event: &impl Serialize) -> KafkaResult<()> {
-        let payload = serde_json::to_vec(event).unwrap_or_default();
+        let payload = serde_json::to_vec(event).expect("events are plain data, which has a JSON form");
         let record = FutureRecord::to(topic).key(key).payload(&payload);
         let wait = Duration::from_secs(1); // for room in the queue
         match self {

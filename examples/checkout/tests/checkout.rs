@@ -1,5 +1,7 @@
 //! The four services in one process over librdkafka's mock cluster, recorded whole: nothing is left unclaimed.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{sync::mpsc, time::Duration};
 
 use throughline::{

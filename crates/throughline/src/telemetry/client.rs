@@ -70,9 +70,31 @@ impl HttpClient for UreqClient {
 
 /// `HTTP_PROXY` is for the world outside: a collector on this machine is never asked for through it.
 fn proxy_for(endpoint: &str) -> Option<ureq::Proxy> {
-    let uri: http::Uri = endpoint.parse().ok()?;
+    if is_here(endpoint) { None } else { ureq::Proxy::try_from_env() }
+}
+
+fn is_here(endpoint: &str) -> bool {
+    let Ok(uri) = endpoint.parse::<http::Uri>() else { return false };
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     let address = host.parse::<std::net::IpAddr>();
-    let here = host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback());
-    if here { None } else { ureq::Proxy::try_from_env() }
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_here;
+
+    #[test]
+    fn a_collector_on_this_machine_is_told_from_one_outside() {
+        for (endpoint, here) in [
+            ("http://localhost:4318/v1/traces", true),
+            ("http://127.0.0.1:4318", true),
+            ("http://[::1]:4318", true),
+            ("http://127.example.com", false),
+            ("http://10.0.0.1:4318", false),
+            ("no url at all", false),
+        ] {
+            assert_eq!(is_here(endpoint), here, "{endpoint}");
+        }
+    }
 }

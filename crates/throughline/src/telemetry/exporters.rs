@@ -28,10 +28,9 @@ pub(super) fn logs(target: &Target, problem: &LastProblem) -> Result<LogExporter
     built.map_err(|source| refused(Signal::Logs, target, source))
 }
 
-pub(super) fn metrics(target: &Target) -> Result<MetricExporter, TelemetryError> {
-    let problem = LastProblem::default();
+pub(super) fn metrics(target: &Target, problem: &LastProblem) -> Result<MetricExporter, TelemetryError> {
     let built = match target.protocol {
-        Protocol::HttpProtobuf => over_http(MetricExporter::builder().with_http(), target, &problem).build(),
+        Protocol::HttpProtobuf => over_http(MetricExporter::builder().with_http(), target, problem).build(),
         Protocol::Grpc => grpc::metrics(target)?,
     };
     built.map_err(|source| refused(Signal::Metrics, target, source))

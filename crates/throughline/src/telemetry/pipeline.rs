@@ -2,7 +2,7 @@
 //! [`install`](super::Builder::install) makes global and what the tests look at.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -20,7 +20,7 @@ use super::{
     client::LastProblem,
     exporters,
     intake::{Item, Ledger},
-    processors::{CorrelatedLogs, CountedLogExporter, CountedSpanExporter, CountedSpans},
+    processors::{CorrelatedLogs, CountedLogExporter, CountedSpanExporter, CountedSpans, ReportedMetrics},
     settings::{Queue, Sdk, Settings, Target},
 };
 
@@ -56,10 +56,7 @@ impl Pipeline {
             pipeline.log_records = Some(ledger);
         }
         if let Some(target) = &settings.metrics {
-            let reader =
-                PeriodicReader::builder(exporters::metrics(target)?).with_interval(settings.metric_interval);
-            let meters =
-                SdkMeterProvider::builder().with_reader(reader.build()).with_resource(resource).build();
+            let meters = meters(settings.metric_interval, target, resource)?;
             for ledger in [&pipeline.spans, &pipeline.log_records].into_iter().flatten() {
                 observe(&meters, ledger);
             }
@@ -165,6 +162,22 @@ fn loggers(
         .with_resource(resource)
         .build();
     Ok((provider, ledger))
+}
+
+fn meters(
+    interval: Duration,
+    target: &Target,
+    resource: Resource,
+) -> Result<SdkMeterProvider, TelemetryError> {
+    let problem = LastProblem::default();
+    let exporter = ReportedMetrics {
+        next: exporters::metrics(target, &problem)?,
+        destination: target.endpoint.clone(),
+        problem,
+        failing: AtomicBool::new(false),
+    };
+    let reader = PeriodicReader::builder(exporter).with_interval(interval).build();
+    Ok(SdkMeterProvider::builder().with_reader(reader).with_resource(resource).build())
 }
 
 /// The account as metrics, under the names the conventions give an SDK's own health.

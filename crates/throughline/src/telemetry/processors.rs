@@ -1,18 +1,25 @@
 //! The SDK's batch processors with a [`Ledger`] on either side, and the log processor that writes the correlation id
 //! on each record. No queue, no thread and no retry of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use opentelemetry::{Context, InstrumentationScope, Key, logs::AnyValue, logs::LogRecord as _};
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
     logs::{LogBatch, LogExporter, LogProcessor, SdkLogRecord},
+    metrics::{Temporality, data::ResourceMetrics, exporter::PushMetricExporter},
     trace::{Span, SpanData, SpanExporter, SpanProcessor},
 };
 use throughline_semconv::own::CORRELATION_ID;
 
-use super::intake::Ledger;
+use super::{client::LastProblem, intake::Ledger};
 
 /// In front of the queue: admits a span or counts it as dropped.
 #[derive(Debug)]
@@ -133,6 +140,51 @@ impl<E: LogExporter> LogExporter for CountedLogExporter<E> {
 
     fn set_resource(&mut self, resource: &Resource) {
         self.next.set_resource(resource);
+    }
+}
+
+/// Says once when metrics stop arriving, and once when they arrive again. Nothing is lost in between but resolution:
+/// each export carries the sums so far.
+#[derive(Debug)]
+pub(super) struct ReportedMetrics<E> {
+    pub(super) next: E,
+    pub(super) destination: String,
+    pub(super) problem: LastProblem,
+    pub(super) failing: AtomicBool,
+}
+
+impl<E: PushMetricExporter> PushMetricExporter for ReportedMetrics<E> {
+    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
+        let result = self.next.export(metrics).await;
+        let failure = failure(&result);
+        let was_failing = self.failing.swap(failure.is_some(), Ordering::Relaxed);
+        match failure {
+            Some(failure) if !was_failing => tracing::warn!(
+                target: "throughline::telemetry",
+                destination = %self.destination,
+                reason = self.problem.get().unwrap_or(failure),
+                "metrics do not arrive; is the backend running?"
+            ),
+            None if was_failing => tracing::info!(
+                target: "throughline::telemetry",
+                destination = %self.destination,
+                "metrics arrive again"
+            ),
+            Some(_) | None => {}
+        }
+        result
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.next.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.next.shutdown_with_timeout(timeout)
+    }
+
+    fn temporality(&self) -> Temporality {
+        self.next.temporality()
     }
 }
 
