@@ -11,3 +11,7 @@ pub const CLIENT_CONSUMED_MESSAGES: &str = "messaging.client.consumed.messages";
 /// Bucket boundaries of both histograms, seconds.
 pub const DURATION_BUCKETS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+/// Counter, `{event}`, ours: what the library left out, refused or found in conflict.
+pub const THROUGHLINE_EVENTS: &str = "throughline.events";
+/// Its label: which of the counters.
+pub const THROUGHLINE_EVENT: &str = "throughline.event";

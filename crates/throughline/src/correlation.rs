@@ -113,3 +113,42 @@ pub(crate) fn baggage_tenant(cx: &Context) -> Option<Arc<str>> {
     let tenant = cx.baggage().get(own::TENANT_ID)?;
     validate(tenant.as_str().as_bytes()).ok().map(Arc::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_bounded_in_length_and_charset() {
+        let long = "x".repeat(MAX_LENGTH);
+        let too_long = "x".repeat(MAX_LENGTH + 1);
+        for (id, expected) in [
+            ("order-42", Ok("order-42")),
+            (" 7b/a:c=d,e \t", Ok("7b/a:c=d,e")),
+            (&*long, Ok(&*long)),
+            ("", Err(InvalidId::Empty)),
+            ("  ", Err(InvalidId::Empty)),
+            (&*too_long, Err(InvalidId::TooLong(MAX_LENGTH + 1))),
+            ("a b", Err(InvalidId::Charset { at: 1, byte: b' ' })),
+            ("a\r\nb", Err(InvalidId::Charset { at: 1, byte: b'\r' })),
+            ("ä", Err(InvalidId::Charset { at: 0, byte: 0xc3 })),
+        ] {
+            assert_eq!(validate(id.as_bytes()), expected, "{id:?}");
+        }
+        assert_eq!(validate(b"a\xff"), Err(InvalidId::Charset { at: 1, byte: 0xff }));
+        let says = InvalidId::Charset { at: 1, byte: 0xff }.to_string();
+        assert!(says.contains("0xff at 1"), "{says}");
+    }
+
+    #[test]
+    fn the_application_sets_what_the_trace_would_give() {
+        let cx = Context::new();
+        assert_eq!((correlation_id(&cx), tenant(&cx)), (None, None));
+        let cx = with_tenant(&with_correlation_id(&cx, "order-42").unwrap(), "acme").unwrap();
+        assert_eq!(
+            (correlation_id(&cx).as_deref(), tenant(&cx).as_deref()),
+            (Some("order-42"), Some("acme"))
+        );
+        assert!(with_correlation_id(&cx, "order 42").is_err());
+    }
+}

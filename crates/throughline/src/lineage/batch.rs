@@ -44,7 +44,8 @@ impl BatchSlot {
         attributes
     }
 
-    pub(crate) fn failed(&self) -> i64 {
-        self.0.failed.load(Relaxed)
+    /// How many messages failed, of how many.
+    pub(crate) fn failed_of(&self) -> (i64, usize) {
+        (self.0.failed.load(Relaxed), self.0.places.len())
     }
 }

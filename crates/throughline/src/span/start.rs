@@ -40,7 +40,8 @@ impl SpanSpec {
 
     pub(super) fn start_in(mut self, base: &Context) -> ActiveSpan {
         let started = (settings::metrics() == Metrics::On).then(Instant::now);
-        let links_left_out = self.lineage.as_ref().map_or(0, |lineage| lineage.links_total - lineage.links.len());
+        let links_left_out =
+            self.lineage.as_ref().map_or(0, |lineage| lineage.links_total - lineage.links.len());
         let (parent, links) = self.place(base);
         let measured = started.map(|started| self.measured(started));
         if tracer::is_dropped_for_certain(&parent) {
@@ -77,12 +78,11 @@ impl SpanSpec {
         let parent = match (self.mode_in(base), &self.incoming) {
             (ContextMode::Inherit, Some(incoming)) => inherit(base, incoming, &mut links),
             (ContextMode::Ambient, Some(incoming)) => ambient(base, incoming, &mut links),
-            (ContextMode::Link | ContextMode::None, Some(incoming)) => {
-                if self.mode != Some(ContextMode::None) {
-                    link_message(incoming, reason::CREATION, &mut links);
-                }
+            (ContextMode::Link, Some(incoming)) => {
+                link_message(incoming, reason::CREATION, &mut links);
                 rootless(incoming)
             }
+            (ContextMode::None, Some(incoming)) => rootless(incoming),
             (ContextMode::Inherit | ContextMode::Ambient, None) => base.clone(),
             (ContextMode::Link, None) => {
                 link_ambient(base, &mut links);

@@ -96,7 +96,11 @@ pub(crate) fn pass_through(parent: Context) -> Context {
 /// on.
 pub(crate) fn build(builder: SpanBuilder, parent: Context) -> Context {
     let span = make(builder, &parent);
-    if opentelemetry::trace::Span::span_context(&span).is_valid() { parent.with_span(span) } else { pass_through(parent) }
+    if opentelemetry::trace::Span::span_context(&span).is_valid() {
+        parent.with_span(span)
+    } else {
+        pass_through(parent)
+    }
 }
 
 fn make(builder: SpanBuilder, parent: &Context) -> BoxedSpan {
@@ -116,4 +120,54 @@ fn make(builder: SpanBuilder, parent: &Context) -> BoxedSpan {
     let span = tracer.build_with_context(builder, parent);
     let _ = KEPT.try_with(|kept| kept.replace(Some((generation, tracer))));
     span
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry::KeyValue;
+    use opentelemetry::trace::{Link, SpanKind, TraceId, TraceState};
+    use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, SdkTracerProvider, ShouldSample};
+
+    /// Says no, and counts how often it was asked.
+    #[derive(Clone, Debug, Default)]
+    struct Asked(Arc<AtomicUsize>);
+
+    impl ShouldSample for Asked {
+        fn should_sample(
+            &self,
+            _: Option<&Context>,
+            _: TraceId,
+            _: &str,
+            _: &SpanKind,
+            _: &[KeyValue],
+            _: &[Link],
+        ) -> SamplingResult {
+            self.0.fetch_add(1, Relaxed);
+            let (attributes, trace_state) = (Vec::new(), TraceState::NONE);
+            SamplingResult { decision: SamplingDecision::Drop, attributes, trace_state }
+        }
+    }
+
+    /// Trap 20: only set-up code that knows the sampler may skip the SDK, and then the trace still goes on.
+    #[test]
+    fn below_an_unsampled_parent_the_sdk_is_skipped_only_where_the_sampler_is_known() {
+        let asked = Asked::default();
+        let provider = SdkTracerProvider::builder().with_sampler(asked.clone()).build();
+        let base = with_tracer_provider(&Context::new(), &provider);
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-02";
+        let hop = || {
+            let spec = crate::process("t").headers(&[("traceparent", parent)]).parent(base.clone());
+            let sent =
+                spec.run_sync(|span| Ok::<_, std::fmt::Error>(span.inject(Vec::<(String, String)>::new())));
+            sent.unwrap().into_iter().find(|(name, _)| name == "traceparent").unwrap().1
+        };
+        let (before, asked_before) = (hop(), asked.0.load(Relaxed));
+        set_parent_based(true);
+        let (after, asked_after) = (hop(), asked.0.load(Relaxed));
+        set_parent_based(false);
+        assert_eq!((asked_before, asked_after), (1, 1));
+        assert_eq!((&before[..36], &before[52..]), (&parent[..36], "-02"), "a span of its own, flag 02 kept");
+        assert_eq!(after, parent, "no span of its own");
+    }
 }
