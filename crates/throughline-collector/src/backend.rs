@@ -20,7 +20,7 @@ use crate::config::{Config, Limits};
 use crate::exposition::{Exposition, Kind};
 use crate::folder::{Folder, FolderError};
 use crate::intake::Intake;
-use crate::keep::{Keep, Stop, Threads};
+use crate::keep::{Health, Keep, Stop, Threads};
 use crate::pipeline::Bounds;
 use crate::receive::{Bound, Listener, Receiver, bind, serve};
 
@@ -115,7 +115,7 @@ impl Backend {
             listeners.spawn(serve(bound, Arc::clone(&receiver), stop.subscribe()));
         }
         // The sender of health lives in `keep`: waiting ends by a change.
-        let _ = keep.health().wait_for(|health| !health.recovering || health.failing.is_some()).await;
+        let _ = keep.health().wait_for(Health::is_settled).await;
         tracing::info!(
             grpc = %addresses.grpc,
             http = %addresses.http,

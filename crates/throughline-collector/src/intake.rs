@@ -87,16 +87,23 @@ impl Intake {
     ) -> Result<Accepted, Refusal> {
         match signal {
             Signal::Metrics => self.measure(listener, &request),
-            Signal::Traces | Signal::Logs => self.journal(listener, signal, request).await,
+            Signal::Traces => self.journal(listener, signal, RecordKind::Spans, request).await,
+            Signal::Logs => self.journal(listener, signal, RecordKind::Logs, request).await,
         }
     }
 
-    async fn journal(&self, listener: Listener, signal: Signal, request: Bytes) -> Result<Accepted, Refusal> {
+    async fn journal(
+        &self,
+        listener: Listener,
+        signal: Signal,
+        kind: RecordKind,
+        request: Bytes,
+    ) -> Result<Accepted, Refusal> {
         let counts = check(signal, &request).map_err(|error| not_otlp(signal, error))?;
         let counter = self.counters.signal(listener, signal);
         let kept = counts.items - counts.rejected;
         if kept > 0 {
-            if let Err(refusal) = self.append(signal, request).await {
+            if let Err(refusal) = self.append(signal, kind, request).await {
                 counter.refuse(counts.items);
                 return Err(refusal);
             }
@@ -112,13 +119,9 @@ impl Intake {
 
     /// Appends and waits until the record is durable. The ingest queue is fed by the journal's own thread, so a client
     /// that goes away while waiting changes nothing: what is durable is kept.
-    async fn append(&self, signal: Signal, request: Bytes) -> Result<(), Refusal> {
+    async fn append(&self, signal: Signal, kind: RecordKind, request: Bytes) -> Result<(), Refusal> {
         let keys = trace_keys(signal, &request).map_err(|error| not_otlp(signal, error))?;
         let arrived = wall_clock();
-        let kind = match signal {
-            Signal::Logs => RecordKind::Logs,
-            Signal::Traces | Signal::Metrics => RecordKind::Spans,
-        };
         let record = Record { keys, ..Record::new(kind, arrived.0, request.clone()) };
         let (durable, wait) = oneshot::channel();
         let keep = Arc::clone(&self.keep);

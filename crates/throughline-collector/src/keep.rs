@@ -5,6 +5,7 @@
 //! requests are acknowledged into the journal until that is full and refuses, so nothing acknowledged is lost.
 
 mod report;
+mod room;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,13 +13,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use rustix::fs::statvfs;
 use throughline_journal::{Consumer, Journal, OwnedRecord, Position, RecordKind, Recovery};
 use throughline_otlp::{Signal, TraceId, UnixNanos};
 use throughline_store::{Ingest, Store, StoreError};
 use tokio::sync::{broadcast, watch};
 
-use crate::intake::wall_clock;
 use crate::pipeline::{Bounds, Durable, Pipeline, Step};
 
 /// Between two looks at the store's age and size.
@@ -26,9 +25,6 @@ const RETENTION_EVERY: Duration = Duration::from_secs(30);
 
 /// Between two attempts at a store that fails, and between two blocks dropped from a full disk.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
-
-/// A store that fails with less free than this fails for lack of room: a block's merge may need as much.
-const ROOM: u64 = 256 * 1024 * 1024;
 
 /// Announcements a slow listener may be behind before it is told that it missed some.
 const ARRIVALS: usize = 1024;
@@ -40,8 +36,17 @@ pub(crate) struct Health {
     pub(crate) recovering: bool,
     /// The store refuses; why. Nothing is lost, and it is asked again.
     pub(crate) failing: Option<String>,
+    /// A thread panicked: what is acknowledged is safe in the journal and found after a restart, not before.
+    pub(crate) broken: bool,
     /// Shutting down.
     pub(crate) stopping: bool,
+}
+
+impl Health {
+    /// Whether the start is over, well or not.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.recovering || self.failing.is_some() || self.broken
+    }
 }
 
 /// Journal, store and the state between them.
@@ -135,8 +140,8 @@ impl Keep {
         let mut threads = Threads { keep: Arc::clone(self), handles: Vec::new() };
         let (ingest, commit) = (Arc::clone(self), Arc::clone(self));
         let named = |name: &str| thread::Builder::new().name(name.to_owned());
-        threads.handles.push(named("ingest").spawn(move || ingest.run_ingest())?);
-        threads.handles.push(named("commit").spawn(move || commit.run_commit())?);
+        threads.handles.push(named("ingest").spawn(move || ingest.guarded(Self::run_ingest))?);
+        threads.handles.push(named("commit").spawn(move || commit.guarded(Self::run_commit))?);
         Ok(threads)
     }
 
@@ -152,6 +157,20 @@ impl Keep {
 
     pub(crate) fn health(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
+    }
+
+    /// Runs a thread's body; a panic in it makes the backend unready instead of silently stale.
+    fn guarded(&self, body: fn(&Self)) {
+        struct Guard<'a>(&'a Keep);
+        impl Drop for Guard<'_> {
+            fn drop(&mut self) {
+                if thread::panicking() {
+                    self.0.health.send_modify(|health| health.broken = true);
+                }
+            }
+        }
+        let _guard = Guard(self);
+        body(self);
     }
 
     fn run_ingest(&self) {
@@ -198,7 +217,8 @@ impl Keep {
             match record {
                 Ok(record) if record.position.0 > through => return,
                 Ok(record) => self.ingest_record(&record),
-                // Said once where it is found: the bytes stay in the journal for whoever wants to look.
+                // Opening the journal has found and reported it already.
+                Err(_) if self.health.borrow().recovering => {}
                 Err(error) => self.quarantine(&error),
             }
         }
@@ -233,8 +253,6 @@ impl Keep {
     }
 
     fn kept(&self, position: u64, traces: Vec<TraceId>) {
-        // Nobody may be listening.
-        let _ = self.arrivals.send(Arc::new(traces));
         // The store commits by itself when its memory is full.
         let (committed, now) = (self.store.committed(), self.opened.elapsed());
         let release = {
@@ -244,6 +262,8 @@ impl Keep {
         };
         self.release(release);
         self.commit_due.notify_one();
+        // Last, so that whoever hears of it finds everything up to date. Nobody may be listening.
+        let _ = self.arrivals.send(Arc::new(traces));
     }
 
     fn run_commit(&self) {
@@ -307,50 +327,6 @@ impl Keep {
         }
     }
 
-    /// Drops what is too old, and the oldest of what is too much.
-    fn retire(&self) {
-        match self.store.enforce_retention(wall_clock()) {
-            Ok(retired) if retired.blocks > 0 => tracing::info!(?retired, "retention dropped blocks"),
-            Ok(_) => {}
-            Err(error) => self.retention_failed(&error),
-        }
-    }
-
-    /// Whoever meets a full disk says so here; the commit thread makes room.
-    pub(crate) fn disk_full(&self) {
-        self.state().disk_full = true;
-        self.commit_due.notify_one();
-    }
-
-    /// The disk is full: the oldest block goes before its time, so that new requests can come in. Dropping is an
-    /// unlink, which needs no room itself.
-    fn make_room(&self) {
-        match self.store.drop_oldest() {
-            Ok(retired) if retired.blocks > 0 => {
-                self.state().counts.blocks_dropped_for_room += retired.blocks as u64;
-                tracing::warn!(?retired, "the disk is full: dropped the oldest block");
-            }
-            Ok(_) => tracing::warn!("the disk is full, and there is no closed block to drop"),
-            Err(error) => self.retention_failed(&error),
-        }
-    }
-
-    fn retention_failed(&self, error: &StoreError) {
-        self.state().counts.retention_failures += 1;
-        tracing::warn!(error = chain(error), "a block could not be dropped; it is tried again");
-    }
-
-    fn store_failed(&self, error: &StoreError) {
-        self.state().counts.store_failures += 1;
-        let why = chain(error);
-        tracing::error!(error = why, "the store refuses; requests stay in the journal and it is asked again");
-        self.health.send_modify(|health| health.failing = Some(why));
-        // The error's own kind gets lost on its way out of the index's threads; the disk can be asked.
-        if statvfs(&self.folder).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM) {
-            self.disk_full();
-        }
-    }
-
     fn store_works(&self) {
         self.health.send_if_modified(|health| health.failing.take().is_some());
     }
@@ -400,6 +376,9 @@ impl Threads {
 impl Drop for Threads {
     fn drop(&mut self) {
         self.end(Stop::Now);
+        // Connections that are not gone yet hold the journal too: nothing may be written once the folder is let go. What
+        // does not close in order is recovered at the next open.
+        let _ = self.keep.journal.close();
     }
 }
 

@@ -10,6 +10,9 @@ impl Keep {
         if health.stopping {
             return Err("shutting down".to_owned());
         }
+        if health.broken {
+            return Err("a thread panicked, see the log: restart".to_owned());
+        }
         if let Some(why) = &health.failing {
             return Err(format!("the store refuses: {why}"));
         }

@@ -8,6 +8,7 @@ use throughline_otlp::json::to_protobuf;
 use throughline_store::StoreOptions;
 
 use super::*;
+use crate::intake::wall_clock;
 
 fn trace(number: u64) -> TraceId {
     TraceId::from_hex(&format!("{number:x}")).unwrap()

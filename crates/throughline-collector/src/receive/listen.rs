@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::answer::Answer;
 use super::{Listener, Shared, grpc, http as otlp_http};
 
-/// HTTP/2 windows and frames as COLLECTOR measurements found them: small frames cost a gather copy each.
+/// HTTP/2 windows and frames, as measured: the defaults' small frames cost a gather copy each.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 const FRAME: u32 = 1024 * 1024;
@@ -71,6 +71,8 @@ pub(crate) async fn serve(bound: Bound, receiver: Shared, mut stop: watch::Recei
                     drop(slot);
                 });
             }
+            // A client that left while it waited is its own affair.
+            Err(error) if is_peers(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, listener = %bound.which, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -92,8 +94,13 @@ async fn accept(
 ) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, _) = socket.accept().await?;
-    stream.set_nodelay(true)?;
+    // Fails only on a connection that is gone, which the first read finds out.
+    let _ = stream.set_nodelay(true);
     Ok((stream, slot))
+}
+
+fn is_peers(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
 
 struct Connection {
@@ -155,19 +162,8 @@ impl Connection {
     async fn run(self, stream: TcpStream) {
         let Self { which, receiver, mut stop, activity } = self;
         let limits = receiver.intake.limits().clone();
-        let service = {
-            let activity = Arc::clone(&activity);
-            service_fn(move |request| {
-                let in_flight = activity.begin();
-                let receiver = Arc::clone(&receiver);
-                async move {
-                    let response = answer(which, &receiver, request).await;
-                    drop(in_flight);
-                    Ok::<_, Infallible>(response)
-                }
-            })
-        };
         let protocol = protocol(which);
+        let service = service(which, receiver, Arc::clone(&activity));
         let mut connection = std::pin::pin!(protocol.serve_connection(TokioIo::new(stream), service));
         let mut stopping = false;
         loop {
@@ -195,6 +191,23 @@ impl Connection {
             }
         }
     }
+}
+
+/// Answers the requests of one connection, and notes when each begins and ends.
+fn service(
+    which: Listener,
+    receiver: Shared,
+    activity: Arc<Activity>,
+) -> impl Service<Request<Incoming>, Response = Response<Answer>, Error = Infallible, Future: Send> {
+    service_fn(move |request| {
+        let in_flight = activity.begin();
+        let receiver = Arc::clone(&receiver);
+        async move {
+            let response = answer(which, &receiver, request).await;
+            drop(in_flight);
+            Ok::<_, Infallible>(response)
+        }
+    })
 }
 
 async fn answer(which: Listener, receiver: &Shared, request: Request<Incoming>) -> Response<Answer> {

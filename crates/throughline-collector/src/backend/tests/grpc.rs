@@ -80,7 +80,7 @@ async fn what_is_wrong_is_said_and_nothing_of_it_is_kept() {
         ),
         (TRACES, &[GRPC], framed(0, &large), 8, "request is larger than the limit of 4096 bytes"),
         (TRACES, &[GRPC, GZIP], framed(1, &zipped), 8, "request is larger than the limit of 4096 bytes"),
-        (TRACES, &[GRPC, GZIP], framed(1, &zipped[..zipped.len() - 9]), 8, "request is larger than"),
+        (TRACES, &[GRPC, GZIP], framed(1, &zipped[..zipped.len() - 9]), 3, "body is not valid gzip"),
     ];
     for (path, headers, frame, status, message) in cases {
         let called = client.send(path, headers, vec![frame]).await;

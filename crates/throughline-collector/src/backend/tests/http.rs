@@ -183,7 +183,11 @@ async fn stalled_clients_are_let_go() {
         "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
     let answer = stall(body, request.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-    let idle = limited(|limits| limits.idle_timeout = Duration::from_millis(50));
+    let idle = limited(|limits| {
+        limits.idle_timeout = Duration::from_millis(50);
+        // The watchdog looks this often.
+        limits.header_timeout = Duration::from_millis(500);
+    });
     let whole = request.replace("length: 9", "length: 2") + "}";
     let answer = stall(idle, whole.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
