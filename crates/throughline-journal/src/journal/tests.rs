@@ -352,25 +352,19 @@ fn appends_and_reads_from_many_threads_lose_and_mix_nothing() {
 /// Fails at each of the writes around a change of segments: what is acknowledged afterwards is found after a kill.
 #[test]
 fn a_seal_that_finds_no_room_hides_nothing() {
-    for passing in 0..4 {
-        for length in [10, 30_000] {
-            let fs = SimFs::new(passing);
-            let journal = open(&fs, options());
-            let mut keyed = record(30_000);
-            keyed.keys = [([1; 16], &b"value"[..])].into_iter().collect();
-            let mut stored = vec![journal.append_wait(keyed).unwrap()];
-            fs.fail_write(passing as u32, std::io::ErrorKind::StorageFull);
-            for length in [30_000, length, 20] {
-                stored.extend(journal.append_wait(record(length)));
-            }
-            let killed = open(&fs, options());
-            let found: Vec<_> =
-                killed.records_from(Position(0)).map(|found| found.unwrap().position).collect();
-            assert_eq!(
-                found.iter().filter(|found| stored.contains(found)).count(),
-                stored.len(),
-                "{passing} {length}"
-            );
+    for seed in 0..200 {
+        let (passing, length) = ((seed % 4) as u32, if seed % 8 < 4 { 10 } else { 30_000 });
+        let fs = SimFs::new(seed);
+        let journal = open(&fs, options());
+        let mut keyed = record(30_000);
+        keyed.keys = [([1; 16], &b"value"[..])].into_iter().collect();
+        let mut stored = vec![journal.append_wait(keyed).unwrap()];
+        fs.fail_write(passing, std::io::ErrorKind::StorageFull);
+        for length in [30_000, length, 20] {
+            stored.extend(journal.append_wait(record(length)));
         }
+        let killed = open(&fs, options());
+        let found: Vec<_> = killed.records_from(Position(0)).map(|found| found.unwrap().position).collect();
+        assert_eq!(found.iter().filter(|found| stored.contains(found)).count(), stored.len(), "seed {seed}");
     }
 }

@@ -186,9 +186,9 @@ impl Disk {
             Err(error) => Some(error),
             Ok(()) => self.fault(),
         };
-        // A write that fails, and one in which the power goes, is done in part.
+        // A write that fails, and one in which the power goes, is done in part, now and then in whole.
         if failed.is_some() || (self.short_writes && self.random.chance(30)) {
-            let kept = self.random.below(bytes.len() as u64 + 1) as usize;
+            let kept = self.random.below(bytes.len() as u64 * 4 / 3 + 1) as usize;
             bytes.truncate(if failed.is_some() { kept } else { kept.max(1) });
         }
         let written = bytes.len();
