@@ -40,29 +40,31 @@ impl Serve {
             .args(["--otlp-grpc-port", "0", "--otlp-http-port", "0", "--ui-port", "0", "--tempo-port", "0"])
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap();
+            .expect("serve starts");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let stdout = child.stdout.take().expect("a pipe");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no ready line: {line:?}"));
-        let address = |name: &str| ready[name].as_str().unwrap().to_owned();
+        let address = |name: &str| ready[name].as_str().expect("an address").to_owned();
         Self { otlp: address("otlp_http"), ui: address("ui"), child }
     }
 
     /// SIGKILL: the process runs nothing more.
     fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.child.kill().expect("killed");
+        self.child.wait().expect("gone");
     }
 
     /// Span ids of a trace, one for each time it is listed.
     fn spans(&self, client: &ureq::Agent, trace: &str) -> Vec<String> {
-        let mut response = client.get(format!("{}/api/traces/{trace}", self.ui)).call().unwrap();
+        let mut response = client.get(format!("{}/api/traces/{trace}", self.ui)).call().expect("an answer");
         if response.status() == 404 {
             return Vec::new();
         }
-        let body: Value = serde_json::from_str(&response.body_mut().read_to_string().unwrap()).unwrap();
+        let body = response.body_mut().read_to_string().expect("a whole answer");
+        let body: Value = serde_json::from_str(&body).expect("JSON");
         let spans = body["data"][0]["spans"].as_array().cloned().unwrap_or_default();
-        spans.iter().map(|span| span["spanID"].as_str().unwrap().to_owned()).collect()
+        spans.iter().map(|span| span["spanID"].as_str().expect("a span id").to_owned()).collect()
     }
 }
 
@@ -96,7 +98,7 @@ fn span_id(span: u64) -> String {
 
 /// Eight traces, interleaved as a batch processor would send them.
 fn request(first_trace: u64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos();
     let spans: Vec<Value> = (0..SPANS_PER_TRACE)
         .flat_map(|span| (0..TRACES_PER_REQUEST).map(move |trace| (first_trace + trace, span)))
         .map(|(trace, span)| {
@@ -125,7 +127,7 @@ fn send(url: &str, next: &AtomicU64, stop: &AtomicBool, acknowledged: &Sender<Ac
         let first = next.fetch_add(TRACES_PER_REQUEST, Ordering::Relaxed);
         let answered = client.post(url).header("content-type", "application/json").send(request(first));
         match answered {
-            Ok(response) if response.status() == 200 => acknowledged.send(first).unwrap(),
+            Ok(response) if response.status() == 200 => acknowledged.send(first).expect("somebody counts"),
             Ok(response) => panic!("refused with {}", response.status()),
             // Killed: this request was not acknowledged, and may or may not be there.
             Err(_) => return,
@@ -148,14 +150,14 @@ fn load_and_kill(serve: Serve, next: &Arc<AtomicU64>, kill_after: u64) -> Vec<Ac
     drop(sender);
     let mut acknowledged = Vec::new();
     while (acknowledged.len() as u64) < kill_after {
-        acknowledged.push(receiver.recv_timeout(PATIENCE).unwrap());
+        acknowledged.push(receiver.recv_timeout(PATIENCE).expect("acknowledgements keep coming"));
     }
     // The senders go on while the process dies.
     serve.kill();
     acknowledged.extend(receiver.iter());
     stop.store(true, Ordering::Relaxed);
     for sender in senders {
-        sender.join().unwrap();
+        sender.join().expect("no request was refused");
     }
     acknowledged
 }
@@ -178,7 +180,7 @@ fn count(serve: &Serve, acknowledged: &[Acknowledged]) -> (u64, u64) {
 fn kill_9_under_load_loses_no_acknowledged_span() {
     // A killed process loses nothing with any durability: what differs is the power loss, which the journal simulates.
     for durability in ["sync", "none"] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a folder");
         let next = Arc::new(AtomicU64::new(0));
         let mut acknowledged = Vec::new();
         for kill_after in KILL_AFTER {

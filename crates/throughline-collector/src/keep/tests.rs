@@ -58,3 +58,14 @@ fn a_request_the_store_cannot_take_is_counted_and_passed_over() {
     assert_eq!(*arrivals.try_recv().unwrap(), []);
     assert_eq!(*arrivals.try_recv().unwrap(), [trace(2)]);
 }
+
+#[test]
+fn a_thread_that_panics_makes_the_backend_unready() {
+    let dir = tempfile::tempdir().unwrap();
+    let keep = keep(dir.path());
+    assert_eq!(keep.readiness(), Ok(()));
+    let panicking = Arc::clone(&keep);
+    let thread = thread::spawn(move || panicking.guarded(|_| panic!("on purpose")));
+    assert!(thread.join().is_err());
+    assert_eq!(keep.readiness(), Err("a thread panicked, see the log: restart".to_owned()));
+}

@@ -154,6 +154,33 @@ async fn too_much_in_flight_is_a_retryable_refusal() {
     backend.shutdown().await;
 }
 
+#[tokio::test]
+async fn a_damaged_record_is_counted_and_costs_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = SimFs::new(5);
+    let mut uncommitted = at(dir.path());
+    uncommitted.limits.commit_every = Duration::from_secs(3600);
+    let backend = start_on(uncommitted, &disk).await;
+    let mut client = Grpc::connect(backend.addresses().grpc).await;
+    for (number, name) in [(0, "first"), (1, "victim"), (2, "last")] {
+        assert_eq!(client.export(TRACES, &traces(&[(number, 1, name)]).encode_to_vec()).await.status, 0);
+    }
+    drop(backend);
+    for path in disk.files() {
+        disk.damage(&path, |bytes| {
+            if let Some(at) = bytes.windows(6).position(|window| window == b"victim") {
+                bytes[at] ^= 1;
+            }
+        });
+    }
+    let backend = start_on(at(dir.path()), &disk).await;
+    assert_eq!(backend.readiness(), Ok(()));
+    let found: Vec<_> = (0..3).map(|number| spans(&backend.store(), trace(number))).collect();
+    assert_eq!(found, [vec!["first".to_owned()], vec![], vec!["last".to_owned()]]);
+    assert!(backend.metrics().contains("throughline_quarantined_records_total 1\n"), "{}", backend.metrics());
+    backend.shutdown().await;
+}
+
 /// A store whose folder is gone while it works: nothing acknowledged may be lost, and memory may not grow.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_store_fills_the_journal_and_recovers() {
