@@ -84,6 +84,7 @@ export function arriving() {
   const waiting = document.querySelector("[data-waiting]");
   const source = new EventSource("/tl/v1/arrivals");
   let traces = 0;
+  source.addEventListener("open", () => (document.documentElement.dataset.live = "on"));
   source.addEventListener("arrived", (event) => {
     if (waiting) {
       location.reload();

@@ -1,6 +1,7 @@
 // Dragging over the scatter narrows the search to that time and duration.
 
-const MARGIN = 10;
+// As in geometry/scatter.rs.
+const MARGIN = 15;
 
 export function scatter() {
   const figure = document.querySelector("figure.scatter");

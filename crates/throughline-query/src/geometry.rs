@@ -82,24 +82,32 @@ fn sizes(trace: &Trace) -> Vec<usize> {
     sizes
 }
 
-/// How many levels are open: all, or as many as hold at most [`OPEN_NODES`].
+/// How many levels are open: all, or as many as show at most [`OPEN_NODES`] rows, gathered siblings not counted.
 fn depth_open(trace: &Trace) -> usize {
     if trace.nodes.len() <= OPEN_NODES {
         return usize::MAX;
     }
-    let mut at_depth: Vec<usize> = Vec::new();
-    for node in &trace.nodes {
-        if at_depth.len() <= node.depth {
-            at_depth.resize(node.depth + 1, 0);
+    let mut level: Vec<NodeId> = shown(&trace.roots).to_vec();
+    let (mut rows, mut levels) = (level.len(), 1);
+    loop {
+        let nodes = level.iter().filter_map(|id| trace.node(*id));
+        let below: Vec<NodeId> = nodes.flat_map(|node| shown(&node.children)).copied().collect();
+        rows += below.len();
+        if below.is_empty() || rows > OPEN_NODES {
+            return levels;
         }
-        at_depth.get_mut(node.depth).into_iter().for_each(|count| *count += 1);
+        levels += 1;
+        level = below;
     }
-    let mut shown = 0;
-    let levels = at_depth.iter().take_while(|count| {
-        shown += **count;
-        shown <= OPEN_NODES
-    });
-    levels.count().max(1)
+}
+
+/// The siblings of a folded trace that are shown one by one.
+fn shown(siblings: &[NodeId]) -> &[NodeId] {
+    if siblings.len() <= OPEN_SIBLINGS * 2 {
+        siblings
+    } else {
+        siblings.get(..OPEN_SIBLINGS).unwrap_or(siblings)
+    }
 }
 
 /// The walk down the tree, on a stack of its own: a chain of spans may be longer than a thread's stack is deep.
@@ -156,11 +164,9 @@ impl<'a> Walk<'a, '_> {
 
     /// Siblings in order; in a folded trace those past the first hundred are gathered by service.
     fn steps(&self, siblings: &[NodeId]) -> Vec<Step<'a>> {
-        if self.depth_open == usize::MAX || siblings.len() <= OPEN_SIBLINGS * 2 {
-            return siblings.iter().copied().map(Step::Visit).collect();
-        }
-        let (shown, rest) = siblings.split_at_checked(OPEN_SIBLINGS).unwrap_or((siblings, &[]));
-        let mut steps: Vec<Step<'a>> = shown.iter().copied().map(Step::Visit).collect();
+        let alone = if self.depth_open == usize::MAX { siblings } else { shown(siblings) };
+        let rest = siblings.get(alone.len()..).unwrap_or_default();
+        let mut steps: Vec<Step<'a>> = alone.iter().copied().map(Step::Visit).collect();
         let mut order: Vec<(&'a str, Vec<NodeId>)> = Vec::new();
         let mut index: HashMap<&'a str, usize> = HashMap::new();
         for id in rest {

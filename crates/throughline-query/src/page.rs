@@ -118,12 +118,3 @@ fn redirect(to: &str) -> Response {
     let location = HeaderValue::from_str(to).unwrap_or(HeaderValue::from_static("/"));
     (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
 }
-
-/// `1 span`, `2,000 spans`.
-fn counted(count: usize, noun: &str) -> String {
-    let plural = match (count, noun) {
-        (1, _) => noun.to_owned(),
-        _ => format!("{noun}s"),
-    };
-    format!("{} {plural}", crate::geometry::axis::thousands(count))
-}

@@ -195,138 +195,150 @@ enum Outcome {
     MailFailed,
 }
 
-/// One checkout: api, payment-worker, email-worker, over three topics; the second queue is slow in the third one.
+/// One checkout: api, payment-worker, email-worker, over three topics. The third one waits long in the second queue.
 fn checkout(number: u64) -> Json {
     let outcome = match number {
         6 => Outcome::Declined,
         7 => Outcome::MailFailed,
         _ => Outcome::Batched,
     };
-    let base = number as f64 * 400.0;
-    let slow = if number == 3 { 2_100.0 } else { 14.0 };
-    let id = |n: u64| number * 0x100 + n;
-    let attributes = |extra: Json| {
-        let mut all = json!({ "correlation_id": correlation(number), "tenant.id": "acme" });
-        all.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        all
-    };
-    let message = |topic: &str, operation: &str, partition: u64| {
-        let kind = if operation == "send" { "send" } else { "process" };
-        attributes(json!({
-            "messaging.system": "kafka", "messaging.destination.name": topic,
-            "messaging.operation.name": operation, "messaging.operation.type": kind,
-            "messaging.destination.partition.id": partition.to_string(), "messaging.kafka.offset": 10 + number,
-            "messaging.kafka.message.key": correlation(number),
-        }))
-    };
-    let at = |from: f64, until: f64| (base + from, base + until);
-    let api = vec![
-        span(
-            number,
-            id(1),
-            None,
-            "POST /rpc/checkout/start",
-            2,
-            at(0.0, 22.4),
-            attributes(json!({
-            "http.request.method": "POST", "http.route": "/rpc/checkout/start", "http.response.status_code": 200 })),
-        ),
-        span(
-            number,
-            id(2),
-            Some(id(1)),
-            "checkout/start",
-            1,
-            at(0.6, 21.9),
-            attributes(json!({ "cart.value": 149.99, "item.count": 2 })),
-        ),
-        span(number, id(3), Some(id(2)), "send orders", 4, at(2.1, 20.8), message("orders", "send", 2)),
-    ];
-    let paid = 20.0 + 38.0;
-    let mut process_orders = span(
-        number,
-        id(4),
-        Some(id(3)),
-        "process orders",
-        5,
-        at(paid, paid + 61.0),
-        message("orders", "process", 2),
-    );
-    let mut payment = vec![];
-    if outcome == Outcome::Declined {
-        process_orders["status"] = json!({ "code": 2, "message": "payment declined: insufficient funds" });
-        process_orders["events"] = exception(base + paid + 58.0, "PaymentDeclined", "insufficient funds");
-    }
-    payment.push(process_orders);
-    payment.push(span(number, id(5), Some(id(4)), "POST /charge", 3, at(paid + 3.0, paid + 44.0), attributes(json!({
-        "http.request.method": "POST", "server.address": "psp.example", "http.response.status_code": if outcome == Outcome::Declined { 402 } else { 200 } }))));
-    let mut groups = vec![resource_spans("api", api)];
+    let made = Checkout { number, outcome };
+    let mut groups =
+        vec![resource_spans("api", made.api()), resource_spans("payment-worker", made.payment())];
     if outcome != Outcome::Declined {
-        payment.push(span(
-            number,
-            id(6),
-            Some(id(4)),
-            "send payments",
-            4,
-            at(paid + 46.0, paid + 58.5),
-            message("payments", "send", 0),
-        ));
-    }
-    groups.push(resource_spans("payment-worker", payment));
-    if outcome != Outcome::Declined {
-        let mailed = paid + 58.0 + slow;
-        let mut process = span(
-            number,
-            id(7),
-            Some(id(6)),
-            "process payments",
-            5,
-            at(mailed, mailed + 45.0),
-            message("payments", "process", 0),
-        );
-        if outcome == Outcome::MailFailed {
-            process["status"] = json!({ "code": 2, "message": "smtp: timeout" });
-            process["events"] = exception(base + mailed + 40.0, "SmtpTimeout", "timeout after 30 ms");
-        }
-        let mut mail = vec![
-            process,
-            span(
-                number,
-                id(8),
-                Some(id(7)),
-                "render receipt",
-                1,
-                at(mailed + 1.0, mailed + 9.0),
-                attributes(json!({ "template": "receipt-v2" })),
-            ),
-        ];
-        if outcome == Outcome::Batched {
-            mail.push(span(
-                number,
-                id(9),
-                Some(id(7)),
-                "send notifications",
-                4,
-                at(mailed + 30.0, mailed + 44.0),
-                message("notifications", "send", 1),
-            ));
-        }
-        groups.push(resource_spans("email-worker", mail));
+        groups.push(resource_spans("email-worker", made.mail()));
     }
     json!({ "resourceSpans": groups })
 }
 
-fn correlation(number: u64) -> String {
-    format!("4bf92f35{number:08x}")
+struct Checkout {
+    number: u64,
+    outcome: Outcome,
 }
 
-fn exception(millis: f64, kind: &str, message: &str) -> Json {
-    let attributes = json!({ "exception.type": kind, "exception.message": message });
-    json!([{
-        "timeUnixNano": (START + (millis * MILLI as f64) as u64).to_string(),
-        "name": "exception",
-        "attributes": key_values(&attributes),
-    }])
+/// When a checkout's payment is processed, in milliseconds after its start.
+const PAID: f64 = 58.0;
+
+impl Checkout {
+    /// A span of this checkout, times in milliseconds after its start.
+    fn span(
+        &self,
+        id: u64,
+        parent: Option<u64>,
+        name: &str,
+        kind: u8,
+        (from, until): (f64, f64),
+        extra: Json,
+    ) -> Json {
+        let mut attributes = json!({ "correlation_id": correlation(self.number), "tenant.id": "acme" });
+        attributes.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        let (base, of) = (self.number as f64 * 400.0, |n: u64| self.number * 0x100 + n);
+        span(self.number, of(id), parent.map(of), name, kind, (base + from, base + until), attributes)
+    }
+
+    fn message(&self, topic: &str, operation: &str, partition: u64) -> Json {
+        json!({
+            "messaging.system": "kafka", "messaging.destination.name": topic,
+            "messaging.operation.name": operation, "messaging.operation.type": operation,
+            "messaging.destination.partition.id": partition.to_string(), "messaging.kafka.offset": 10 + self.number,
+            "messaging.kafka.message.key": correlation(self.number),
+        })
+    }
+
+    fn failed(&self, mut span: Json, at: f64, message: &str, exception: (&str, &str)) -> Json {
+        let attributes = json!({ "exception.type": exception.0, "exception.message": exception.1 });
+        let millis = self.number as f64 * 400.0 + at;
+        span["status"] = json!({ "code": 2, "message": message });
+        span["events"] = json!([{
+            "timeUnixNano": (START + (millis * MILLI as f64) as u64).to_string(),
+            "name": "exception",
+            "attributes": key_values(&attributes),
+        }]);
+        span
+    }
+
+    fn api(&self) -> Vec<Json> {
+        let http = json!({ "http.request.method": "POST", "http.route": "/rpc/checkout/start", "http.response.status_code": 200 });
+        vec![
+            self.span(1, None, "POST /rpc/checkout/start", 2, (0.0, 22.4), http),
+            self.span(
+                2,
+                Some(1),
+                "checkout/start",
+                1,
+                (0.6, 21.9),
+                json!({ "cart.value": 149.99, "item.count": 2 }),
+            ),
+            self.span(3, Some(2), "send orders", 4, (2.1, 20.8), self.message("orders", "send", 2)),
+        ]
+    }
+
+    fn payment(&self) -> Vec<Json> {
+        let mut process = self.span(
+            4,
+            Some(3),
+            "process orders",
+            5,
+            (PAID, PAID + 61.0),
+            self.message("orders", "process", 2),
+        );
+        let declined = self.outcome == Outcome::Declined;
+        if declined {
+            let exception = ("PaymentDeclined", "insufficient funds");
+            process = self.failed(process, PAID + 58.0, "payment declined: insufficient funds", exception);
+        }
+        let status = if declined { 402 } else { 200 };
+        let http = json!({ "http.request.method": "POST", "server.address": "psp.example", "http.response.status_code": status });
+        let mut spans =
+            vec![process, self.span(5, Some(4), "POST /charge", 3, (PAID + 3.0, PAID + 44.0), http)];
+        if !declined {
+            let sent = (PAID + 46.0, PAID + 58.5);
+            spans.push(self.span(6, Some(4), "send payments", 4, sent, self.message("payments", "send", 0)));
+        }
+        spans
+    }
+
+    fn mail(&self) -> Vec<Json> {
+        let slow = if self.number == 3 { 2_100.0 } else { 14.0 };
+        let begun = PAID + 58.0 + slow;
+        let mut process = self.span(
+            7,
+            Some(6),
+            "process payments",
+            5,
+            (begun, begun + 45.0),
+            self.message("payments", "process", 0),
+        );
+        if self.outcome == Outcome::MailFailed {
+            process =
+                self.failed(process, begun + 40.0, "smtp: timeout", ("SmtpTimeout", "timeout after 30 ms"));
+        }
+        let render = self.span(
+            8,
+            Some(7),
+            "render receipt",
+            1,
+            (begun + 1.0, begun + 9.0),
+            json!({ "template": "receipt-v2" }),
+        );
+        let mut spans = vec![process, render];
+        if self.outcome == Outcome::Batched {
+            let sent = (begun + 30.0, begun + 44.0);
+            spans.push(self.span(
+                9,
+                Some(7),
+                "send notifications",
+                4,
+                sent,
+                self.message("notifications", "send", 1),
+            ));
+        }
+        spans
+    }
+}
+
+fn correlation(number: u64) -> String {
+    format!("4bf92f35{number:08x}")
 }
 
 /// The batch of the first five checkouts: a trace of its own, linked to each, and the settlement it publishes.

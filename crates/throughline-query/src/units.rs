@@ -26,6 +26,27 @@ const UNITS: &[(&str, u64)] = &[
     ("d", 86_400_000_000_000),
 ];
 
+/// `1 span`, `2,000 spans`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", thousands(count))
+}
+
+/// `2360` as `2,360`.
+pub(crate) fn thousands(number: impl ToString) -> String {
+    let number = number.to_string();
+    let (sign, digits) = number.strip_prefix('-').map_or(("", &*number), |digits| ("−", digits));
+    let mut text = sign.to_owned();
+    for (i, digit) in digits.chars().enumerate() {
+        let left = digits.len() - i;
+        if i > 0 && left.is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// A duration exactly, in the largest unit that needs no fraction; [`parse_duration`] reads it back.
 pub(crate) fn exact(duration: Duration) -> String {
     let nanos = duration.as_nanos();

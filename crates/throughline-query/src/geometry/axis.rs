@@ -4,6 +4,8 @@
 use throughline_otlp::UnixNanos;
 use throughline_trace::Trace;
 
+use crate::units::thousands;
+
 /// A waiting stretch is compressed once it is this many times longer than everything shown true to scale.
 const DWARFS: f64 = 3.0;
 /// Ticks stand at least this many percent apart.
@@ -44,9 +46,12 @@ pub(crate) struct Tick {
 
 impl Axis {
     pub(crate) fn of(trace: &Trace) -> Self {
-        let total = trace.duration().max(0);
-        let waits = long_waits(waiting_stretches(trace), total);
-        Self { start: trace.start, segments: segments(&waits, total) }
+        let end = trace.duration().max(0);
+        // A batch's messages waited before its trace began: the axis begins with the first wait.
+        let waits = trace.nodes.iter().filter_map(|node| node.wait.as_ref()).filter(|wait| wait.nanos() > 0);
+        let begin = waits.map(|wait| wait.from.since(trace.start)).min().unwrap_or(0).min(0);
+        let waits = long_waits(waiting_stretches(trace, begin), end - begin);
+        Self { start: trace.start, segments: segments(&waits, begin, end) }
     }
 
     /// Where a time stands, from 0 to 100; times outside the trace stand at its edges.
@@ -84,7 +89,7 @@ impl Axis {
                 let place = segment.left
                     + ratio(at - segment.from, segment.until - segment.from) * (segment.right - segment.left);
                 let room = ticks.last().is_none_or(|last: &Tick| place - last.place >= TICK_DISTANCE * 0.7);
-                if room && place <= 97.0 {
+                if room && place <= 95.0 {
                     let figure = thousands(at / unit);
                     let label = if ticks.is_empty() { format!("{figure} {name}") } else { figure };
                     ticks.push(Tick { place, label });
@@ -98,7 +103,7 @@ impl Axis {
 
 /// Stretches between two neighbouring starts or ends in which nobody worked: no span is running except those that
 /// contain the wait (a caller that waits for the whole flow does not make the wait any more interesting).
-fn waiting_stretches(trace: &Trace) -> Vec<(i128, i128)> {
+fn waiting_stretches(trace: &Trace, begin: i128) -> Vec<(i128, i128)> {
     let contains_wait = containers(trace);
     // At each time: how many working spans, containing spans and waits begin (+1) or end (-1).
     let mut changes: Vec<(i128, [i64; 3])> = Vec::new();
@@ -116,12 +121,12 @@ fn waiting_stretches(trace: &Trace) -> Vec<(i128, i128)> {
             stretch(span.start, span.end, usize::from(contains));
         }
         if let Some(wait) = &node.wait {
-            stretch(wait.from.max(trace.start), wait.until, 2);
+            stretch(wait.from, wait.until, 2);
         }
     }
     changes.sort_by_key(|(at, _)| *at);
     let mut found = Vec::new();
-    let (mut working, mut containing, mut waiting, mut since) = (0, 0, 0, 0);
+    let (mut working, mut containing, mut waiting, mut since) = (0, 0, 0, begin);
     for (at, [work, contain, wait]) in changes {
         if at > since && working == 0 && (waiting > 0 || containing == 0) {
             found.push((since, at));
@@ -166,7 +171,8 @@ fn long_waits(stretches: Vec<(i128, i128)>, total: i128) -> Vec<(i128, i128)> {
     long
 }
 
-fn segments(compressed: &[(i128, i128)], total: i128) -> Vec<Segment> {
+fn segments(compressed: &[(i128, i128)], begin: i128, end: i128) -> Vec<Segment> {
+    let total = end - begin;
     let hidden: i128 = compressed.iter().map(|(from, until)| until - from).sum();
     let kept = ((total - hidden) as f64).max(total as f64 / 200.0);
     // One compressed stretch gets a quarter of what the rest has; many together never more than four fifths of it.
@@ -176,13 +182,13 @@ fn segments(compressed: &[(i128, i128)], total: i128) -> Vec<Segment> {
         Scale::Compressed => share,
     };
     let mut pieces = Vec::new();
-    let mut at = 0;
+    let mut at = begin;
     for (from, until) in compressed {
         pieces.push((at, *from, Scale::True));
         pieces.push((*from, *until, Scale::Compressed));
         at = *until;
     }
-    pieces.push((at, total, Scale::True));
+    pieces.push((at, end, Scale::True));
     pieces.retain(|(from, until, scale)| until > from || (total == 0 && *scale == Scale::True));
     let sum: f64 = pieces.iter().map(|(from, until, scale)| weight(*from, *until, *scale)).sum();
     let mut left = 0.0;
@@ -219,18 +225,4 @@ fn unit_of(step: i128) -> (i128, &'static str) {
         1_000.. => (1_000, "µs"),
         _ => (1, "ns"),
     }
-}
-
-/// `2360` as `2,360`.
-pub(crate) fn thousands(number: impl ToString) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        let left = digits.len() - i;
-        if i > 0 && left.is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

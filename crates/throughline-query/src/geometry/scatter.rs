@@ -5,9 +5,9 @@ use throughline_otlp::UnixNanos;
 use throughline_trace::time;
 
 /// Height of the plot in pixels; the width is the page's.
-pub(crate) const HEIGHT: f64 = 120.0;
+pub(crate) const HEIGHT: f64 = 130.0;
 /// Room above and below the outermost points.
-const MARGIN: f64 = 10.0;
+const MARGIN: f64 = 15.0;
 /// Below this a trace stands on the ground.
 const SHORTEST: f64 = 1_000.0;
 

@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::params::{Pairs, Params};
 use crate::query::{Query, parse_query};
 use crate::reply::{self, Failure};
+use crate::units::counted;
 
 /// Traces in one answer unless asked for otherwise, and at most.
 pub(crate) const LIMIT: usize = 50;
@@ -126,7 +127,7 @@ fn render(query: &Query, search: &Search, found: &Found, now: UnixNanos, width: 
         trace_lines(one, search, now, &mut lines);
     }
     if !found.logs.is_empty() {
-        lines.push(format!("{} logs", found.logs.len()));
+        lines.push(counted(found.logs.len(), "log"));
         lines.extend(found.logs.iter().map(log_line));
     }
     if found.cut == Cut::AtLimit {
@@ -153,13 +154,14 @@ fn render(query: &Query, search: &Search, found: &Found, now: UnixNanos, width: 
 
 fn trace_lines(found: &FoundTrace, search: &Search, now: UnixNanos, lines: &mut Vec<String>) {
     let trace = &found.trace;
-    let errors = if trace.errors > 0 { format!("  {} errors", trace.errors) } else { String::new() };
+    let errors =
+        if trace.errors > 0 { format!("  {}", counted(trace.errors, "error")) } else { String::new() };
     lines.push(format!(
-        "trace {}  {}  {} spans  {} services{errors}  {}",
+        "trace {}  {}  {}  {}{errors}  {}",
         trace.id,
         time::duration(trace.duration()),
-        trace.span_count(),
-        trace.services.len(),
+        counted(trace.span_count(), "span"),
+        counted(trace.services.len(), "service"),
         time::age(trace.start, now),
     ));
     let matching: Vec<_> = trace.spans().filter(|span| search.matches(span)).collect();

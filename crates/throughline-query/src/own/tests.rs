@@ -1,3 +1,5 @@
+//! Our own endpoints asked as the command line asks them.
+
 use axum::http::StatusCode;
 use serde_json::{Value as Json, json};
 
@@ -28,7 +30,7 @@ async fn a_trace_as_json_has_what_the_source_prints() {
 async fn a_trace_as_text_keeps_to_the_width_and_can_be_a_part() {
     let fixture = Fixture::checkouts();
     let text = fixture.get(&format!("/tl/v1/trace/{}/text?width=72", trace_id(3))).await.text();
-    assert!(text.contains("payments p0 @13") && text.contains("v1.settlements.batched process"), "{text}");
+    assert!(text.contains("2.11 s") && text.contains("v1.settlements.batched process"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 72), "{text}");
     let coloured = fixture.get(&format!("/tl/v1/trace/{}/text?colour=always", trace_id(3))).await.text();
     assert!(coloured.contains('\u{1b}'));
@@ -56,7 +58,13 @@ async fn a_search_finds_a_checkouts_spans_its_logs_and_its_batch() {
     let bodies: Vec<&Json> = found["logs"].as_array().unwrap().iter().map(|log| &log["body"]).collect();
     assert_eq!(bodies, ["checkout started, 2 items"]);
     let text = fixture.get("/tl/v1/search/text?q=error").await.text();
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r"
+    trace 4bf92f3577b34da6a3ce000000000007  175 ms  8 spans  3 services  1 error  57 s ago
+      email-worker  process payments  consumer     45.0 ms  error
+
+    trace 4bf92f3577b34da6a3ce000000000006  119 ms  5 spans  2 services  1 error  57 s ago
+      payment-worker  process orders  consumer     61.0 ms  error
+    ");
     let bad = fixture.get("/tl/v1/search?q=oops").await;
     assert_eq!(bad.status, StatusCode::BAD_REQUEST);
     assert!(
@@ -80,7 +88,15 @@ async fn lineage_leads_from_a_hash_or_a_trace_to_the_batch_and_its_contributors(
         assert_eq!(contributors, [&trace_id(1), &trace_id(2), &trace_id(3), &trace_id(4), &trace_id(5)]);
     }
     let text = fixture.get("/tl/v1/lineage/A3F2C1D4E5B60718/text").await.text();
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r"
+    batch v1.settlements.batched process  batcher  55 s ago
+      trace 4bf92f3577b34da6a3ce000000000064  linked_trace_id_count: 5  linked_trace_id_hash: a3f2c1d4e5b60718
+      from 4bf92f3577b34da6a3ce000000000001  api  POST /rpc/checkout/start  59 s ago
+      from 4bf92f3577b34da6a3ce000000000002  api  POST /rpc/checkout/start  59 s ago
+      from 4bf92f3577b34da6a3ce000000000003  api  POST /rpc/checkout/start  58 s ago
+      from 4bf92f3577b34da6a3ce000000000004  api  POST /rpc/checkout/start  58 s ago
+      from 4bf92f3577b34da6a3ce000000000005  api  POST /rpc/checkout/start  58 s ago
+    ");
     let cases = [("ffffffffffffffff", 404), (&trace_id(6), 404), ("zz", 400), ("abc", 400)];
     for (of, status) in cases {
         assert_eq!(fixture.get(&format!("/tl/v1/lineage/{of}")).await.status.as_u16(), status, "{of}");

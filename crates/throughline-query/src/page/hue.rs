@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Hues in the stylesheet: classes `c0` to `c15`.
-pub(super) const HUES: usize = 16;
+/// Hues in the stylesheet: classes `c0` to `c11`. More could not be told apart.
+pub(super) const HUES: usize = 12;
 /// Steps to the next hue that is free; prime to [`HUES`], and far from the last one.
 const STEP: usize = 5;
 

@@ -5,7 +5,8 @@ use throughline_semconv::own::LINKED_TRACE_ID_HASH;
 use throughline_trace::{Direction, LinkedTrace, Trace, time};
 
 use super::hue::Hues;
-use super::{counted, url};
+use super::url;
+use crate::units::counted;
 
 /// Traces of one direction shown at once; the rest is folded.
 const SHOWN: usize = 20;

@@ -5,11 +5,12 @@ use throughline_semconv::own::LINKED_TRACE_ID_COUNT;
 use throughline_trace::{Trace, time};
 
 use super::hue::Hues;
-use super::waterfall::percent;
-use super::{counted, url};
+use super::url;
+use super::waterfall::{hatch, percent};
 use crate::geometry::axis::Axis;
 use crate::own::found::FoundTrace;
 use crate::query::Query;
+use crate::units::counted;
 
 /// Spans in a miniature; more are a blur.
 const MINIATURE_SPANS: usize = 24;
@@ -22,6 +23,7 @@ const MAX_TICKS: usize = 8;
 pub(super) fn list(found: &[FoundTrace], query: &Query, hues: &Hues) -> Markup {
     let longest = found.iter().map(|f| f.trace.duration()).max().unwrap_or(0).max(1);
     html! {
+        (hatch())
         ol.results aria-label="Traces found" {
             @for one in found { (row(one, query, hues, longest)) }
         }
@@ -38,26 +40,11 @@ pub(super) fn headline(trace: &Trace) -> String {
 
 fn row(found: &FoundTrace, query: &Query, hues: &Hues, longest: i128) -> Markup {
     let trace = &found.trace;
-    let root = trace.spans().next();
     let share = trace.duration().max(0) as f64 / longest as f64 * 100.0;
     html! {
         li.error[trace.errors > 0] {
             (miniature(trace, hues))
-            div.name {
-                a.to href=(url::trace(trace.id)) {
-                    @match root {
-                        Some(root) => { b { (root.service()) } " " span.op { (root.name) } }
-                        None => span.op { "logs only" },
-                    }
-                }
-                p.sub {
-                    code { (trace.id.to_string().chars().take(12).collect::<String>()) "…" }
-                    @if let Some(count) = root.and_then(|root| root.attribute(LINKED_TRACE_ID_COUNT)) {
-                        span.batch { "batch of " (count.to_text()) }
-                    }
-                    @if let Some(id) = trace.correlation_ids.first() { span { "correlation " (id) } }
-                }
-            }
+            (name(trace))
             p.ticks {
                 @for service in trace.services.iter().take(MAX_TICKS) {
                     span { i class={ "tick " (hues.class(service)) } {} (service) }
@@ -71,9 +58,34 @@ fn row(found: &FoundTrace, query: &Query, hues: &Hues, longest: i128) -> Markup 
             }
             div.took {
                 span.fig { (time::duration(trace.duration())) }
-                svg aria-hidden="true" width="100%" height="4" { rect width="100%" height="4" {} rect.of width=(percent(share.max(0.5))) height="4" {} }
+                svg aria-hidden="true" width="100%" height="4" {
+                    rect width="100%" height="4" {}
+                    rect.of width=(percent(share.max(0.5))) height="4" {}
+                }
             }
             p.age { (time::age(trace.start, trace.now)) }
+        }
+    }
+}
+
+/// What the trace is: its root, its id, what it is a batch of, whose it is.
+fn name(trace: &Trace) -> Markup {
+    let root = trace.spans().next();
+    html! {
+        div.name {
+            a.to href=(url::trace(trace.id)) {
+                @match root {
+                    Some(root) => { b { (root.service()) } " " span.op { (root.name) } }
+                    None => span.op { "logs only" },
+                }
+            }
+            p.sub {
+                code { (trace.id.to_string().chars().take(12).collect::<String>()) "…" }
+                @if let Some(count) = root.and_then(|root| root.attribute(LINKED_TRACE_ID_COUNT)) {
+                    span.batch { "batch of " (count.to_text()) }
+                }
+                @if let Some(id) = trace.correlation_ids.first() { span { "correlation " (id) } }
+            }
         }
     }
 }

@@ -6,12 +6,13 @@ use throughline_store::{Operation, Search, Store};
 
 use super::frame::{self, Frame};
 use super::hue::Hues;
-use super::{counted, fields, logs, results, scatter, url};
+use super::{fields, logs, results, scatter, url};
 use crate::app::App;
 use crate::own::found::{self, Cut, Found};
 use crate::params::Params;
 use crate::query::{Query, QueryError, parse_query};
 use crate::reply::Failure;
+use crate::units::counted;
 
 /// Up to so many logs are shown without being asked for.
 const LOGS_OPEN: usize = 40;

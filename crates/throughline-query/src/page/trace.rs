@@ -9,12 +9,13 @@ use throughline_trace::{Finding, Severity, State, Trace, time};
 use super::frame::{self, Frame};
 use super::hue::Hues;
 use super::waterfall::{self, View};
-use super::{counted, linked, logs, url};
+use super::{linked, logs, url};
 use crate::app::App;
 use crate::load;
 use crate::params::Params;
 use crate::reply::Failure;
 use crate::units;
+use crate::units::counted;
 
 /// Up to so many logs are shown without being asked for.
 const LOGS_OPEN: usize = 30;

@@ -9,9 +9,10 @@ use throughline_semconv::attribute::{ERROR_TYPE, EXCEPTION_MESSAGE};
 use throughline_trace::{Missing, Node, NodeKind, Trace, Wait, time};
 
 use super::hue::Hues;
-use super::{counted, span, url};
+use super::{span, url};
 use crate::geometry::axis::Axis;
 use crate::geometry::{self, Bar, Line, Nested, Waterfall};
+use crate::units::counted;
 
 /// Up to so many nodes every span's details are in the page; of larger traces they are fetched as they are opened, and
 /// without JavaScript shown one at a time.
@@ -49,7 +50,7 @@ pub(super) fn waterfall(trace: &Trace, hues: &Hues, view: &View) -> Markup {
 }
 
 /// The pattern of waiting, defined once for all lanes.
-fn hatch() -> Markup {
+pub(super) fn hatch() -> Markup {
     html! {
         svg.defs width="0" height="0" aria-hidden="true" {
             defs {
@@ -77,19 +78,17 @@ fn axis_labels(axis: &Axis) -> Markup {
     }
 }
 
-/// Lines behind the lanes, and the compressed stretches over them.
+/// Lines and compressed stretches, behind the lanes.
 fn grid(axis: &Axis) -> Markup {
     html! {
         svg.grid aria-hidden="true" {
-            @for tick in axis.ticks() {
-                line.tick x1=(percent(tick.place)) x2=(percent(tick.place)) y1="0" y2="100%" {}
-            }
-        }
-        svg.breaks aria-hidden="true" {
             @for part in axis.breaks() {
-                rect.veil x=(percent(part.left)) width=(percent(part.right - part.left)) y="0" height="100%" {}
+                rect.cut-band x=(percent(part.left)) width=(percent(part.right - part.left)) y="0" height="100%" {}
                 line.edge x1=(percent(part.left)) x2=(percent(part.left)) y1="0" y2="100%" {}
                 line.edge x1=(percent(part.right)) x2=(percent(part.right)) y1="0" y2="100%" {}
+            }
+            @for tick in axis.ticks() {
+                line.tick x1=(percent(tick.place)) x2=(percent(tick.place)) y1="0" y2="100%" {}
             }
         }
     }

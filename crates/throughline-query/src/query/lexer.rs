@@ -95,47 +95,46 @@ impl Reader<'_> {
             self.next();
         }
         let column = self.column;
-        let key = match self.chars.peek() {
-            None => return Ok(None),
-            Some('"') => Key::Quoted(self.quoted()?),
-            Some(_) => Key::Bare(self.bare(|c| matches!(c, '=' | '<' | '>'))),
-        };
-        if key.text().is_empty() && matches!(key, Key::Bare(_)) {
-            return Err(error(column, "a condition needs a name", "NAME=VALUE"));
+        let Some(key) = self.key()? else { return Ok(None) };
+        let operator = self.operator();
+        let value_column = self.column;
+        let value = if operator == Operator::Flag { String::new() } else { self.value(&key)? };
+        Ok(Some(Term { key, operator, value, column, value_column }))
+    }
+
+    fn key(&mut self) -> Result<Option<Key>, QueryError> {
+        match self.chars.peek() {
+            None => Ok(None),
+            Some('"') => Ok(Some(Key::Quoted(self.quoted()?))),
+            Some('=' | '<' | '>') => Err(error(self.column, "a condition needs a name", "NAME=VALUE")),
+            Some(_) => Ok(Some(Key::Bare(self.bare(|c| matches!(c, '=' | '<' | '>'))))),
         }
+    }
+
+    fn operator(&mut self) -> Operator {
         let operator = match self.chars.peek() {
             Some('=') => Operator::Equals,
             Some('>') => Operator::Greater,
             Some('<') => Operator::Less,
-            _ => {
-                return Ok(Some(Term {
-                    key,
-                    operator: Operator::Flag,
-                    value: String::new(),
-                    column,
-                    value_column: column,
-                }));
-            }
+            _ => return Operator::Flag,
         };
         self.next();
         // `duration>=500ms` is what some people write for `duration>500ms`; both bounds are inclusive.
         if operator != Operator::Equals && self.chars.peek() == Some(&'=') {
             self.next();
         }
-        let value_column = self.column;
-        let value = match self.chars.peek() {
-            Some('"') => self.quoted()?,
-            Some(c) if !c.is_whitespace() => self.bare(|_| false),
+        operator
+    }
+
+    fn value(&mut self, key: &Key) -> Result<String, QueryError> {
+        match self.chars.peek() {
+            Some('"') => self.quoted(),
+            Some(c) if !c.is_whitespace() => Ok(self.bare(|_| false)),
             _ => {
                 let problem = format!("`{}` has no value", key.text());
-                return Err(error(
-                    value_column,
-                    &problem,
-                    "a value, \"\" for an empty one, without a space before it",
-                ));
+                Err(error(self.column, &problem, "a value, \"\" for an empty one, without a space before it"))
             }
-        };
-        Ok(Some(Term { key, operator, value, column, value_column }))
+        }
     }
 
     fn bare(&mut self, ends: impl Fn(char) -> bool) -> String {

@@ -1,3 +1,5 @@
+//! The query language: each condition, each error with its column, and that what is written is read back.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tempo's API asked as Grafana and the source's smoke test ask it.
+
 use axum::http::StatusCode;
 use serde_json::json;
 use throughline_otlp::decode_traces;

@@ -1,3 +1,5 @@
+//! Lengths and times as people write them.
+
 use proptest::prelude::*;
 
 use super::*;
