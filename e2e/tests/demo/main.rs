@@ -2,6 +2,8 @@
 //!
 //! The binary is `THROUGHLINE_BIN`, else `target/release/throughline`.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 mod cli;
 mod once;
 mod process;
