@@ -58,11 +58,7 @@ async fn a_partition_the_sender_chose_stands_on_the_span_once() {
     let Some(bench) = Bench::new() else { return };
     let topic = bench.kafka.topic("orders", 3).await;
     let producer = bench.producer();
-    let sent = bench
-        .producer()
-        .send_result(record(&topic).partition(2))
-        .map_err(|(error, _)| error)
-        .expect("queued");
+    let sent = producer.send_result(record(&topic).partition(2)).map_err(|(error, _)| error).expect("queued");
     soon("reported", sent).await.expect("not cancelled").expect("delivered");
     let send = bench.recorder.claim(&format!("send {topic}"));
     let keys: Vec<&str> = send.data().attributes.iter().map(|attribute| attribute.key.as_str()).collect();
