@@ -3,6 +3,8 @@
 //!
 //! `THROUGHLINE_WRITE_FIXTURES=1` writes the fixture instead of comparing it.
 
+#![expect(clippy::unwrap_used, reason = "a failure here is the test's failure")]
+
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use throughline_journal::{Durability, Journal, Options, OwnedRecord, Position, RealFs, Record, RecordKind};
