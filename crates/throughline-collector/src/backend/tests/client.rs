@@ -19,6 +19,9 @@ pub(super) const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceSe
 pub(super) const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 pub(super) const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
+/// Header names and values.
+pub(super) type Headers = &'static [(&'static str, &'static str)];
+
 /// One HTTP/2 connection; clones share it.
 #[derive(Clone)]
 pub(super) struct Grpc(http2::SendRequest<BoxBody<Bytes, Infallible>>);

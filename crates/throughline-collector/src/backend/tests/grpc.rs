@@ -1,10 +1,13 @@
 use prost::Message;
 
-use super::client::{GRPC, Grpc, LOGS, METRICS, TRACES, framed, gzip};
+use super::client::{GRPC, Grpc, Headers, LOGS, METRICS, TRACES, framed, gzip};
 use super::requests::{logs, metrics, partly_invalid, trace, traces};
 use super::*;
 
 const GZIP: (&str, &str) = ("grpc-encoding", "gzip");
+
+/// Path, headers and frame of a call; the status and the beginning of the message it must get.
+type Wrong = (&'static str, Headers, bytes::Bytes, u32, &'static str);
 
 #[tokio::test]
 async fn every_signal_is_accepted_and_found() {
@@ -62,7 +65,7 @@ async fn what_is_wrong_is_said_and_nothing_of_it_is_kept() {
     let cut = &good[..good.len() - 3];
     let zipped = gzip(&large);
     assert!(zipped.len() < 500);
-    let cases: [(&str, &[(&str, &str)], bytes::Bytes, u32, &str); 12] = [
+    let cases: [Wrong; 12] = [
         ("/a.B/C", &[GRPC], framed(0, &good), 12, "unknown path /a.B/C"),
         (TRACES, &[GRPC], framed(0, cut), 3, "body is not an ExportTraceServiceRequest: "),
         (LOGS, &[GRPC], framed(0, b"\x0a\x05"), 3, "body is not an ExportLogsServiceRequest: "),

@@ -3,13 +3,16 @@ use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::client::{JSON, PROTOBUF, gzip, http};
+use super::client::{Headers, JSON, PROTOBUF, gzip, http};
 use super::requests::{
     logs, logs_json, metrics, metrics_json, partly_invalid_json, trace, traces, traces_json,
 };
 use super::*;
 
 const GZIP: (&str, &str) = ("content-encoding", "gzip");
+
+/// Method, path, headers and body of a request; the HTTP status, `google.rpc` code and beginning of the message it must get.
+type Wrong = (Method, &'static str, Headers, Vec<u8>, u16, u32, &'static str);
 
 #[tokio::test]
 async fn every_signal_in_every_form_is_accepted_and_found() {
@@ -47,7 +50,7 @@ async fn what_is_wrong_is_said_in_the_encoding_asked() {
     let address = backend.addresses().http;
     let good = traces(&[(1, 1, "a")]).encode_to_vec();
     let bomb = gzip(&vec![b' '; 1 << 20]);
-    let cases: [(Method, &str, &[(&str, &str)], Vec<u8>, u16, u32, &str); 12] = [
+    let cases: [Wrong; 12] = [
         (Method::POST, "/v1/profiles", &[JSON], good.clone(), 404, 12, "unknown path /v1/profiles"),
         (Method::GET, "/v1/traces", &[JSON], Vec::new(), 405, 3, "method not allowed"),
         (
