@@ -45,7 +45,7 @@ impl Serve {
         let stdout = child.stdout.take().expect("a pipe");
         BufReader::new(stdout).read_line(&mut line).expect("a line");
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no ready line: {line:?}"));
-        let address = |name: &str| ready[name].as_str().expect("an address").to_owned();
+        let address = |name| ready.get(name).and_then(Value::as_str).expect("an address").to_owned();
         Self { otlp: address("otlp_http"), ui: address("ui"), child }
     }
 
@@ -63,8 +63,11 @@ impl Serve {
         }
         let body = response.body_mut().read_to_string().expect("a whole answer");
         let body: Value = serde_json::from_str(&body).expect("JSON");
-        let spans = body["data"][0]["spans"].as_array().cloned().unwrap_or_default();
-        spans.iter().map(|span| span["spanID"].as_str().expect("a span id").to_owned()).collect()
+        let spans = body.pointer("/data/0/spans").and_then(Value::as_array).cloned().unwrap_or_default();
+        spans
+            .iter()
+            .map(|span| span.get("spanID").and_then(Value::as_str).expect("a span id").to_owned())
+            .collect()
     }
 }
 

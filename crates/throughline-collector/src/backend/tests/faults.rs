@@ -105,8 +105,10 @@ async fn load_until_power_loss(backend: &Backend, disk: &SimFs) -> Vec<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_over_a_power_loss() {
+    // The journal's own simulation has thousands; this one is about what stands around it.
+    const SEEDS: u64 = 5;
     let mut total = 0;
-    for seed in 0..10 {
+    for seed in 0..SEEDS {
         let dir = tempfile::tempdir().unwrap();
         let disk = SimFs::new(seed);
         let backend = start_on(at(dir.path()), &disk).await;
@@ -123,8 +125,8 @@ async fn nothing_acknowledged_is_lost_over_a_power_loss() {
         assert!(lost.is_empty(), "seed {seed}: {} acknowledged, lost {lost:?}", acknowledged.len());
         total += acknowledged.len();
     }
-    println!("power loss: 10 seeds, {total} requests acknowledged, 0 lost");
-    assert!(total > 100, "a test of nothing: {total}");
+    println!("power loss: {SEEDS} seeds, {total} requests acknowledged, 0 lost");
+    assert!(total > 50, "a test of nothing: {total}");
 }
 
 #[tokio::test]
