@@ -51,6 +51,7 @@ fn settle(store: &Store, spans: u64) -> Result<(), Box<dyn Error>> {
     let deadline = Instant::now() + Duration::from_secs(60);
     while store.stats().segments > 64 && closed > 0 && Instant::now() < deadline {
         store.commit()?;
+        // tidy: sleeps, because merges tell nobody when they are over, and this is no test.
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())

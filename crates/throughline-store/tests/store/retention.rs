@@ -66,6 +66,15 @@ fn over_the_size_the_oldest_go_until_it_fits() {
 }
 
 #[test]
+fn on_request_the_oldest_block_goes_and_never_the_open_one() {
+    let bench = five_blocks(StoreOptions::default());
+    let dropped: Vec<usize> = (0..6).map(|_| bench.store.drop_oldest().unwrap().blocks).collect();
+    assert_eq!(dropped, [1, 1, 1, 1, 0, 0]);
+    assert_eq!(kept(&bench.store), [5]);
+    assert_eq!(kept(&bench.reopen().store), [5]);
+}
+
+#[test]
 fn a_block_is_closed_by_age_and_an_open_one_is_not_dropped() {
     let options = StoreOptions { block_age: Duration::from_secs(10), ..StoreOptions::default() };
     let mut bench = Bench::with(options);
