@@ -23,6 +23,11 @@ const ROUNDS: usize = 7;
 const QUEUE: usize = 1 << 16;
 
 fn main() {
+    if let [_, only, who] = std::env::args().collect::<Vec<_>>().as_slice()
+        && only == "--only"
+    {
+        return for_a_profiler(who);
+    }
     same_job();
     let (provider, received) = pipeline::stock(QUEUE);
     opentelemetry::global::set_tracer_provider(provider.clone());
@@ -50,6 +55,20 @@ fn main() {
     }
     let _ = provider.force_flush();
     report_spans(created, &received);
+}
+
+/// One contender alone, sampled and without a tracestate: `hop --only ours`, under a profiler that counts.
+fn for_a_profiler(who: &str) {
+    let (provider, _) = pipeline::stock(QUEUE);
+    opentelemetry::global::set_tracer_provider(provider.clone());
+    throughline::providers_are_set();
+    set_metrics(Metrics::Off);
+    let message = Message::new(Row::WithoutTracestate);
+    let by_hand = ByHand::new(None);
+    for _ in 0..HOPS {
+        black_box(if who == "ours" { ours(&message) } else { by_hand.hop(&message) });
+    }
+    let _ = provider.force_flush();
 }
 
 fn measure(row: Row, metrics: Metrics, by_hand: &ByHand, provider: &SdkTracerProvider) -> u64 {
