@@ -10,7 +10,7 @@ mod segment;
 pub(crate) use footer::{FOOTER_BYTES, Footer, IndexPlace};
 pub(crate) use manifest::Manifest;
 pub(crate) use record::{RECORD_HEADER_BYTES, RecordHeader};
-pub(crate) use segment::SegmentHeader;
+pub(crate) use segment::{HEADER_PLACES, SegmentHeader};
 
 /// The format this program writes, and the newest it reads.
 pub(crate) const VERSION: u16 = 1;

@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     JournalError, Options, Position, Verify,
-    format::{Footer, HEAD_BYTES, Head, Identity, PAGE, SegmentHeader, VERSION},
+    format::{Footer, Head, Identity, PAGE, VERSION},
     fs::Fs,
     index::Entries,
     options::SEGMENT_BYTES,
@@ -164,28 +164,35 @@ impl Folder<'_> {
         }
     }
 
-    /// Whose records the file holds, by its header, or else by the records: a header that was torn when the file was
-    /// recycled stands before released records, a header that was damaged later stands before records that are needed.
+    /// Whose records the file holds. If both headers are intact, the later one says so. If one is not, it may have been
+    /// torn while the file was recycled, before records that are released, or damaged later, before records that are
+    /// needed: then the records are asked too, and what is latest counts.
     fn identity(&mut self, file: &mut SegmentFile) -> Result<Option<Identity>, JournalError> {
-        match SegmentHeader::decode(&file.read(0, HEAD_BYTES)) {
-            Head::Newer(found) => {
-                return Err(JournalError::NewerFormat { path: file.path.clone(), found, known: VERSION });
+        let mut latest = None;
+        let mut intact = true;
+        for head in file.headers() {
+            match head {
+                Head::Newer(found) => {
+                    return Err(JournalError::NewerFormat { path: file.path.clone(), found, known: VERSION });
+                }
+                Head::Valid(header) if SEGMENT_BYTES.contains(&header.segment_bytes) => {
+                    file.bytes = header.segment_bytes;
+                    latest = latest.max(Some(header.identity));
+                }
+                Head::Valid(_) | Head::Invalid => intact = false,
             }
-            Head::Valid(header) if SEGMENT_BYTES.contains(&header.segment_bytes) => {
-                file.bytes = header.segment_bytes;
-                return Ok(Some(header.identity));
-            }
-            Head::Valid(_) | Head::Invalid => {}
         }
-        if !SEGMENT_BYTES.contains(&file.bytes) {
-            return Ok(None);
+        if intact || !SEGMENT_BYTES.contains(&file.bytes) {
+            return Ok(latest);
         }
-        let Some(identity) = Scan::identify(&file.read(0, file.bytes as usize)) else { return Ok(None) };
-        file.begin(identity)
-            .and_then(|()| file.file.sync_data())
-            .map_err(file.error("write the header of"))?;
-        self.recovery.headers_rebuilt += 1;
-        Ok(Some(identity))
+        let latest = latest.max(Scan::identify(&file.read(0, file.bytes as usize)));
+        if let Some(identity) = latest {
+            file.begin(identity)
+                .and_then(|()| file.file.sync_data())
+                .map_err(file.error("write the header of"))?;
+            self.recovery.headers_rebuilt += 1;
+        }
+        Ok(latest)
     }
 
     /// Brings a segment into its sealed state. `None` if it holds no record.

@@ -10,7 +10,7 @@ use crate::{
     Position,
     error::JournalError,
     filter::Filter,
-    format::{FOOTER_BYTES, Footer, Identity, PAGE, SegmentHeader},
+    format::{FOOTER_BYTES, Footer, HEAD_BYTES, HEADER_PLACES, Head, Identity, PAGE, SegmentHeader},
     fs::{File, Fs, read_salvaging, write_all},
     index::{Encoded, Entries, SealedIndex, Unusable},
 };
@@ -81,9 +81,24 @@ impl SegmentFile {
     /// Makes this file the segment `identity`. Once the caller has synced it, no power loss brings back what was in it.
     pub(crate) fn begin(&self, identity: Identity) -> io::Result<()> {
         let header = SegmentHeader { identity, segment_bytes: self.bytes }.encode();
-        let zeros = [0; PAGE as usize];
-        let rest = zeros.get(header.len()..).unwrap_or_default();
-        write_all(self.file.as_ref(), &mut [IoSlice::new(&header), IoSlice::new(rest)], 0)
+        let [first, second] = self.headers().map(|head| match head {
+            Head::Valid(header) => Some(header.identity),
+            Head::Invalid | Head::Newer(_) => None,
+        });
+        let [at_first, at_second] = HEADER_PLACES;
+        let unused: &[u32] = match (first, second) {
+            (None, None) => &[at_first, at_second],
+            _ if first < second => &[at_first],
+            _ => &[at_second],
+        };
+        unused.iter().try_for_each(|place| {
+            write_all(self.file.as_ref(), &mut [IoSlice::new(&header)], u64::from(*place))
+        })
+    }
+
+    /// What the two places of the header say.
+    pub(crate) fn headers(&self) -> [Head<SegmentHeader>; 2] {
+        HEADER_PLACES.map(|place| SegmentHeader::decode(&self.read(place, HEAD_BYTES)))
     }
 
     /// Writes index and footer, which the caller then syncs. It has synced the records before: an intact footer is their proof.

@@ -1,6 +1,10 @@
-//! The first page of a segment file: whose records follow.
+//! The first page of a segment file: whose records follow. It has two places for a header, written in turn.
 
 use super::{Fields, HEAD_BYTES, Head, Identity, VERSION, head, u32_at};
+
+/// Where the two headers are. Both are written when the file is new, later the one that is not in use: a header that is
+/// torn while a file is recycled leaves the one before it whole.
+pub(crate) const HEADER_PLACES: [u32; 2] = [0, 2048];
 
 const MAGIC: &[u8; 8] = b"TLJSEG\r\n";
 

@@ -303,8 +303,8 @@ fn a_reader_that_waits_at_the_end_goes_on_with_what_comes() {
         assert_eq!(records.next().unwrap().unwrap().position, position);
         assert!(records.next().is_none());
         if n == 5 {
-            // Passing: the footer of the full segment and the header of the next. Its first record finds no room.
-            fs.fail_write(2, std::io::ErrorKind::StorageFull);
+            // Passing: the footer of the full segment and both headers of the next. Its first record finds no room.
+            fs.fail_write(3, std::io::ErrorKind::StorageFull);
             assert!(journal.append_wait(record(40_000)).is_err());
             assert_eq!(journal.stats().segments, 4, "a segment without a record");
             assert!(records.next().is_none());
@@ -353,7 +353,7 @@ fn appends_and_reads_from_many_threads_lose_and_mix_nothing() {
 #[test]
 fn a_seal_that_finds_no_room_hides_nothing() {
     for seed in 0..200 {
-        let (passing, length) = ((seed % 4) as u32, if seed % 8 < 4 { 10 } else { 30_000 });
+        let (passing, length) = ((seed % 5) as u32, if seed % 10 < 5 { 10 } else { 30_000 });
         let fs = SimFs::new(seed);
         let journal = open(&fs, options());
         let mut keyed = record(30_000);

@@ -124,6 +124,32 @@ fn header_footer_index_filter_and_manifest_are_made_again() {
     assert!(journal.append_wait(record(4)).unwrap() > all[3]);
 }
 
+/// A file in its second use: its headers are those of both. Whichever is damaged, the records of the second use are kept, and nothing else.
+#[test]
+fn a_damaged_header_of_a_recycled_file_brings_nothing_old_back() {
+    for places in [&[0][..], &[2048], &[0, 2048]] {
+        let fs = SimFs::new(1);
+        let (journal, _) = reopen(&fs, options()).unwrap();
+        let store = journal.consumer("store", None);
+        let mut last = Position(0);
+        for n in 0..15 {
+            last = journal.append_wait(record(n)).unwrap();
+            if n == 8 {
+                journal.release(&store, last);
+            }
+        }
+        assert_eq!((last.sequence(), journal.stats().recycled), (3, 1));
+        let expected: Vec<_> = positions(&journal);
+        journal.close().unwrap();
+        let bytes = fs.bytes(Path::new(SEGMENT)).unwrap();
+        assert_eq!((bytes[16], bytes[2048 + 16]), (1, 3), "each use writes the place that is not in use");
+        fs.damage(Path::new(SEGMENT), |bytes| places.iter().for_each(|place| bytes[place + 20] ^= 1));
+        let (journal, recovery) = reopen(&fs, options()).unwrap();
+        assert_eq!((positions(&journal), recovery.headers_rebuilt), (expected, 1), "{places:?}");
+        assert!(recovery.quarantined.is_empty() && recovery.torn.is_empty());
+    }
+}
+
 #[test]
 fn a_segment_of_which_all_was_lost_still_counts_its_number() {
     let (fs, all) = four(false);
