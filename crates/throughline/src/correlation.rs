@@ -13,7 +13,7 @@ use std::sync::Arc;
 use throughline_semconv::own;
 
 /// Longest correlation id or tenant that is adopted, in bytes.
-pub const MAX_LENGTH: usize = 128;
+pub const MAX_ID_LENGTH: usize = 128;
 
 /// Why a correlation id or tenant was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,8 +21,8 @@ pub enum InvalidId {
     /// Nothing there.
     #[error("id is empty; leave it out to get the one derived from the trace id")]
     Empty,
-    /// More than [`MAX_LENGTH`] bytes.
-    #[error("id has {0} bytes, at most {MAX_LENGTH} are allowed; send a hash or a shorter key")]
+    /// More than [`MAX_ID_LENGTH`] bytes.
+    #[error("id has {0} bytes, at most {MAX_ID_LENGTH} are allowed; send a hash or a shorter key")]
     TooLong(usize),
     /// A byte that is not visible ASCII.
     #[error("id has byte 0x{byte:02x} at {at}; only visible ASCII (0x21 to 0x7e) travels safely in headers")]
@@ -37,13 +37,13 @@ pub enum InvalidId {
 /// Checks length and charset; white space around the id is no part of it.
 ///
 /// # Errors
-/// If the id is empty, longer than [`MAX_LENGTH`] or not visible ASCII.
+/// If the id is empty, longer than [`MAX_ID_LENGTH`] or not visible ASCII.
 pub fn validate(id: &[u8]) -> Result<&str, InvalidId> {
     let id = id.trim_ascii();
     if id.is_empty() {
         return Err(InvalidId::Empty);
     }
-    if id.len() > MAX_LENGTH {
+    if id.len() > MAX_ID_LENGTH {
         return Err(InvalidId::TooLong(id.len()));
     }
     let bad = id.iter().copied().enumerate().find(|(_, byte)| !byte.is_ascii_graphic());
@@ -76,7 +76,7 @@ pub fn correlation_id(cx: &Context) -> Option<Arc<str>> {
 /// ```
 ///
 /// # Errors
-/// See [`validate`].
+/// If it is empty, longer than [`MAX_ID_LENGTH`] or not visible ASCII.
 pub fn with_correlation_id(cx: &Context, id: impl AsRef<str>) -> Result<Context, InvalidId> {
     let id = validate(id.as_ref().as_bytes())?;
     Ok(Carried { correlation: Some(id.into()), ..Carried::of(cx) }.put_into(cx))
@@ -93,7 +93,7 @@ pub fn tenant(cx: &Context) -> Option<Arc<str>> {
 /// A tenant read from a message is untrusted input: a label, never an authorisation.
 ///
 /// # Errors
-/// See [`validate`].
+/// If it is empty, longer than [`MAX_ID_LENGTH`] or not visible ASCII.
 pub fn with_tenant(cx: &Context, tenant: impl AsRef<str>) -> Result<Context, InvalidId> {
     let tenant = validate(tenant.as_ref().as_bytes())?;
     Ok(Carried { tenant: Some(tenant.into()), ..Carried::of(cx) }.put_into(cx))
@@ -120,15 +120,15 @@ mod tests {
 
     #[test]
     fn ids_are_bounded_in_length_and_charset() {
-        let long = "x".repeat(MAX_LENGTH);
-        let too_long = "x".repeat(MAX_LENGTH + 1);
+        let long = "x".repeat(MAX_ID_LENGTH);
+        let too_long = "x".repeat(MAX_ID_LENGTH + 1);
         for (id, expected) in [
             ("order-42", Ok("order-42")),
             (" 7b/a:c=d,e \t", Ok("7b/a:c=d,e")),
             (&*long, Ok(&*long)),
             ("", Err(InvalidId::Empty)),
             ("  ", Err(InvalidId::Empty)),
-            (&*too_long, Err(InvalidId::TooLong(MAX_LENGTH + 1))),
+            (&*too_long, Err(InvalidId::TooLong(MAX_ID_LENGTH + 1))),
             ("a b", Err(InvalidId::Charset { at: 1, byte: b' ' })),
             ("a\r\nb", Err(InvalidId::Charset { at: 1, byte: b'\r' })),
             ("ä", Err(InvalidId::Charset { at: 0, byte: 0xc3 })),

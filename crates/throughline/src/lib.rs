@@ -86,7 +86,7 @@ pub use throughline_semconv as semconv;
 pub use context::{
     Found, Incoming, Propagator, TraceParent, extract, inject_context, inject_trace_headers, retain_baggage,
 };
-pub use correlation::{InvalidId, correlation_id, tenant, with_correlation_id, with_tenant};
+pub use correlation::{InvalidId, MAX_ID_LENGTH, correlation_id, tenant, with_correlation_id, with_tenant};
 pub use counters::{Counters, counters};
 pub use headers::{HeaderSink, HeaderSource, HeaderValue, OWNED, is_owned, normalize_headers};
 pub use lineage::{Contribution, Contributor, Lineage, extract_batch_lineage};
