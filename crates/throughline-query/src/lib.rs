@@ -5,7 +5,7 @@
 //! - `guard`: who may ask; `routes`: which handler answers.
 //! - [`app`]: what handlers share: store, live data ([`Live`]), clock.
 //! - [`query`]: the query language of search box, URL and command line; `params`: query strings; `units`: lengths and times.
-//! - [`load()`]: from the store to an assembled trace.
+//! - [`load()`]: from the store to an assembled trace; `summary`: a trace as a list shows it.
 //! - `jaeger`, `tempo`, `own`: the APIs. `page`: what a person sees, over `geometry`, which lays it out.
 //!
 //! It knows the store and the assembled trace, never the collector, the journal or the sampler: what is live comes through
@@ -26,6 +26,7 @@ mod params;
 pub mod query;
 mod reply;
 mod routes;
+mod summary;
 mod tempo;
 #[cfg(test)]
 mod testing;

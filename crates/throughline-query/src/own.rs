@@ -6,8 +6,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use throughline_otlp::{SpanId, TraceId, UnixNanos};
-use throughline_store::Store;
+use throughline_otlp::SpanId;
 use throughline_trace::text::{Colour, Form, TextOptions};
 use throughline_trace::{Trace, json, text};
 
@@ -126,9 +125,4 @@ pub(crate) fn text_options(params: &Params) -> Result<TextOptions, Failure> {
         Some(other) => return Err(Failure::Bad(format!("form is nested or hops, not {other:?}"))),
     };
     Ok(TextOptions { width: params.number("width")?, colour, form })
-}
-
-/// The root of a trace that is named in a list: what it is, told in one line.
-pub(crate) fn headline(store: &Store, id: TraceId, now: UnixNanos) -> Result<Option<Trace>, Failure> {
-    Ok(load::load_alone(store, id, now)?)
 }

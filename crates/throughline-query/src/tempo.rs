@@ -7,15 +7,14 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::{Value as Json, json};
-use throughline_otlp::{TraceId, UnixNanos};
+use throughline_otlp::UnixNanos;
 use throughline_store::{Search, Store};
-use throughline_trace::Trace;
 
 use crate::app::App;
-use crate::load;
 use crate::params::{Pairs, Params};
 use crate::query;
 use crate::reply::{self, Failure};
+use crate::summary::Summary;
 
 #[cfg(test)]
 mod tests;
@@ -160,21 +159,19 @@ fn seconds(params: &Params, name: &str) -> Result<Option<UnixNanos>, Failure> {
 fn rows(store: &Store, search: &Search, now: UnixNanos) -> Result<Vec<Json>, Failure> {
     let mut rows = Vec::new();
     for hit in store.search(search)? {
-        if let Some(trace) = load::load_alone(store, hit.trace_id, now)? {
-            rows.push(row(hit.trace_id, &trace));
-        }
+        rows.extend(Summary::load(store, hit.trace_id, search, now)?.as_ref().map(row));
     }
     Ok(rows)
 }
 
-fn row(id: TraceId, trace: &Trace) -> Json {
-    let root = trace.spans().next();
+fn row(trace: &Summary) -> Json {
+    let root = trace.root.as_ref();
     json!({
-        "traceID": id.to_string(),
-        "rootServiceName": root.map_or("", |span| span.service()),
-        "rootTraceName": root.map_or("", |span| span.name.as_str()),
+        "traceID": trace.id.to_string(),
+        "rootServiceName": root.map_or("", |root| &root.service),
+        "rootTraceName": root.map_or("", |root| &root.operation),
         "startTimeUnixNano": trace.start.0.to_string(),
-        "durationMs": trace.duration().max(0) / 1_000_000,
+        "durationMs": trace.nanos.max(0) / 1_000_000,
     })
 }
 

@@ -3,6 +3,13 @@
 //!
 //! With `THROUGHLINE_SCREENSHOTS=folder` the pictures are kept there.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test: what is not as expected ends it, and what it skips it says"
+)]
+
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -277,7 +284,7 @@ fn ten_thousand_spans_open() {
         let service = ["api", "worker", "db"][request as usize % 3];
         let batch = (0..1_000_u64).map(|n| {
             let id = request * 1_000 + n + 1;
-            let parent = (id > 1).then(|| if id % 4 == 0 { 1 } else { id / 2 });
+            let parent = (id > 1).then_some(if id % 4 == 0 { 1 } else { id / 2 });
             span(
                 1,
                 id,

@@ -174,7 +174,7 @@ fn long_waits(stretches: Vec<(i128, i128)>, total: i128) -> Vec<(i128, i128)> {
 fn segments(compressed: &[(i128, i128)], begin: i128, end: i128) -> Vec<Segment> {
     let total = end - begin;
     let hidden: i128 = compressed.iter().map(|(from, until)| until - from).sum();
-    let kept = ((total - hidden) as f64).max(total as f64 / 200.0);
+    let kept = ((total - hidden) as f64).max(1.0);
     // One compressed stretch gets a quarter of what the rest has; many together never more than four fifths of it.
     let share = kept * (0.8 / compressed.len().max(1) as f64).min(0.25);
     let weight = |from: i128, until: i128, scale: Scale| match scale {

@@ -1,19 +1,18 @@
 //! What a search found: traces with the spans that match, and logs. As data, as JSON, as text.
 
-use std::fmt::Write as _;
-
 use axum::extract::{Query as UrlQuery, State};
 use axum::response::Response;
 use serde_json::{Value as Json, json};
-use throughline_otlp::{LogRecord, UnixNanos};
+use throughline_otlp::{LogRecord, Span, UnixNanos};
 use throughline_store::{Search, Store};
-use throughline_trace::{Trace, time};
+use throughline_trace::time;
 
-use super::{JsonRefusal, TextRefusal, headline};
+use super::{JsonRefusal, TextRefusal};
 use crate::app::App;
 use crate::params::{Pairs, Params};
 use crate::query::{Query, parse_query};
 use crate::reply::{self, Failure};
+use crate::summary::Summary;
 use crate::units::counted;
 
 /// Traces in one answer unless asked for otherwise, and at most.
@@ -33,7 +32,7 @@ pub(crate) struct Found {
 
 /// One trace of it.
 pub(crate) struct FoundTrace {
-    pub(crate) trace: Trace,
+    pub(crate) trace: Summary,
     /// How many of its spans match.
     pub(crate) matched: usize,
 }
@@ -52,7 +51,7 @@ pub(crate) fn find(store: &Store, search: &Search, now: UnixNanos) -> Result<Fou
     let cut = if hits.len() >= search.limit { Cut::AtLimit } else { Cut::Whole };
     for hit in hits {
         // Retention may drop a trace between the two questions; it is then simply not in the list.
-        if let Some(trace) = headline(store, hit.trace_id, now)? {
+        if let Some(trace) = Summary::load(store, hit.trace_id, search, now)? {
             traces.push(FoundTrace { trace, matched: hit.matched });
         }
     }
@@ -73,10 +72,10 @@ pub(super) async fn json(
     State(app): State<App>,
     UrlQuery(pairs): UrlQuery<Pairs>,
 ) -> Result<Response, JsonRefusal> {
-    let (query, search, found) = answer(&app, &Params(pairs)).await?;
+    let (query, found) = answer(&app, &Params(pairs)).await?;
     Ok(reply::json(&json!({
         "query": query.to_string(),
-        "traces": found.traces.iter().map(|t| trace_json(t, &search)).collect::<Vec<_>>(),
+        "traces": found.traces.iter().map(trace_json).collect::<Vec<_>>(),
         "logs": found.logs.iter().map(throughline_trace::json::log).collect::<Vec<_>>(),
         "cut": found.cut == Cut::AtLimit,
     })))
@@ -89,51 +88,46 @@ pub(super) async fn text(
     let params = Params(pairs);
     let width = params.number("width")?;
     let now = app.now();
-    let (query, search, found) = answer(&app, &params).await?;
-    Ok(reply::text(render(&query, &search, &found, now, width)))
+    let (query, found) = answer(&app, &params).await?;
+    Ok(reply::text(render(&query, &found, now, width)))
 }
 
-async fn answer(app: &App, params: &Params) -> Result<(Query, Search, Found), Failure> {
+/// The query as it was understood, and what it found.
+async fn answer(app: &App, params: &Params) -> Result<(Query, Found), Failure> {
     let query = parse_query(params.one("q").unwrap_or_default())?;
     let now = app.now();
     let search = query.search(now, limit(params)?);
-    let asked = search.clone();
-    let found = app.ask(move |store| find(store, &asked, now)).await?;
-    Ok((query, search, found))
+    let found = app.ask(move |store| find(store, &search, now)).await?;
+    Ok((query, found))
 }
 
-fn trace_json(found: &FoundTrace, search: &Search) -> Json {
+fn trace_json(found: &FoundTrace) -> Json {
     let trace = &found.trace;
-    let root = trace.spans().next();
-    let matching = trace.spans().filter(|span| search.matches(span));
     json!({
         "traceID": trace.id.to_string(),
-        "service": root.map(|span| span.service()),
-        "operation": root.map(|span| span.name.as_str()),
+        "service": trace.root.as_ref().map(|root| root.service.as_str()),
+        "operation": trace.root.as_ref().map(|root| root.operation.as_str()),
         "startTimeUnixNano": trace.start.0.to_string(),
-        "durationNanos": i64::try_from(trace.duration()).unwrap_or(i64::MAX),
-        "spanCount": trace.span_count(),
+        "durationNanos": i64::try_from(trace.nanos).unwrap_or(i64::MAX),
+        "spanCount": trace.spans,
         "services": trace.services,
         "errors": trace.errors,
         "correlationIDs": trace.correlation_ids,
         "matched": found.matched,
-        "spans": matching.map(throughline_trace::json::span).collect::<Vec<_>>(),
+        "spans": trace.matching.iter().map(throughline_trace::json::span).collect::<Vec<_>>(),
     })
 }
 
-fn render(query: &Query, search: &Search, found: &Found, now: UnixNanos, width: Option<usize>) -> String {
-    let mut lines = Vec::new();
-    for one in &found.traces {
-        trace_lines(one, search, now, &mut lines);
-    }
+fn render(query: &Query, found: &Found, now: UnixNanos, width: Option<usize>) -> String {
+    let mut lines: Vec<String> = found.traces.iter().flat_map(|one| trace_lines(one, now)).collect();
     if !found.logs.is_empty() {
         lines.push(counted(found.logs.len(), "log"));
         lines.extend(found.logs.iter().map(log_line));
     }
     if found.cut == Cut::AtLimit {
+        let listed = counted(found.traces.len(), "trace");
         lines.push(format!(
-            "more may match: the list ends at {} traces; narrow it, or ask for more with a limit",
-            search.limit
+            "more may match: the list ends at {listed}; narrow it, or ask for more with a limit"
         ));
     }
     if lines.is_empty() {
@@ -152,35 +146,34 @@ fn render(query: &Query, search: &Search, found: &Found, now: UnixNanos, width: 
     text
 }
 
-fn trace_lines(found: &FoundTrace, search: &Search, now: UnixNanos, lines: &mut Vec<String>) {
+fn trace_lines(found: &FoundTrace, now: UnixNanos) -> Vec<String> {
     let trace = &found.trace;
     let errors =
         if trace.errors > 0 { format!("  {}", counted(trace.errors, "error")) } else { String::new() };
-    lines.push(format!(
+    let mut lines = vec![format!(
         "trace {}  {}  {}  {}{errors}  {}",
         trace.id,
-        time::duration(trace.duration()),
-        counted(trace.span_count(), "span"),
+        time::duration(trace.nanos),
+        counted(trace.spans, "span"),
         counted(trace.services.len(), "service"),
         time::age(trace.start, now),
-    ));
-    let matching: Vec<_> = trace.spans().filter(|span| search.matches(span)).collect();
-    let column = |text: fn(&throughline_otlp::Span) -> &str| {
-        matching.iter().map(|span| text(span).chars().count()).max().unwrap_or(0).min(48)
+    )];
+    let column = |text: fn(&Span) -> &str| {
+        trace.matching.iter().map(|span| text(span).chars().count()).max().unwrap_or(0).min(48)
     };
     let (services, names) = (column(|s| s.service()), column(|s| &s.name));
-    for span in matching {
-        let mut line = String::new();
+    for span in &trace.matching {
         let (service, name, kind) = (span.service(), &span.name, span.kind.as_str());
         let took = time::duration(span.end.since(span.start));
-        // Writing to a `String` cannot fail.
-        let _ = write!(line, "  {service:services$}  {name:names$}  {kind:8}  {took:>10}");
-        if span.is_error() {
-            line.push_str("  error");
-        }
-        lines.push(printable(&line));
+        let error = if span.is_error() { "  error" } else { "" };
+        lines.push(printable(&format!("  {service:services$}  {name:names$}  {kind:8}  {took:>10}{error}")));
+    }
+    if found.matched > trace.matching.len() {
+        lines
+            .push(format!("  and {} that match", counted(found.matched - trace.matching.len(), "more span")));
     }
     lines.push(String::new());
+    lines
 }
 
 fn log_line(log: &LogRecord) -> String {

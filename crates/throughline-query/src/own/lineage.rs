@@ -11,8 +11,9 @@ use throughline_store::{Search, Store};
 use throughline_trace::time;
 
 use super::found::printable;
-use super::{JsonRefusal, TextRefusal, headline};
+use super::{JsonRefusal, TextRefusal};
 use crate::app::App;
+use crate::load;
 use crate::params::{Pairs, Params};
 use crate::reply::{self, Failure};
 
@@ -123,7 +124,7 @@ fn contributors(store: &Store, span: &Span, now: UnixNanos) -> Result<Vec<Contri
     let ids: BTreeSet<TraceId> =
         span.links.iter().map(|link| link.trace_id).filter(|id| *id != span.trace_id).collect();
     let contributor = |trace_id| {
-        let root = headline(store, trace_id, now)?.and_then(|trace| trace.spans().next().cloned());
+        let root = load::load_alone(store, trace_id, now)?.and_then(|trace| trace.spans().next().cloned());
         Ok(Contributor { trace_id, root })
     };
     ids.into_iter().map(contributor).collect()

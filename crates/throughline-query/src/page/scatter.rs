@@ -23,8 +23,8 @@ pub(super) fn scatter(found: &[FoundTrace], query: &str) -> Markup {
                 }
                 @for (trace, sample) in found.iter().map(|f| &f.trace).zip(&samples) {
                     a href=(url::trace(trace.id)) {
-                        circle.error[trace.errors > 0] cx=(percent(scale.x(sample.start))) cy=(format!("{:.1}", scale.y(sample.nanos))) r=(radius(trace.span_count())) {
-                            title { (super::results::headline(trace)) " · " (time::duration(trace.duration())) }
+                        circle.error[trace.errors > 0] cx=(percent(scale.x(sample.start))) cy=(format!("{:.1}", scale.y(sample.nanos))) r=(radius(trace.spans)) {
+                            title { (trace.headline()) " · " (time::duration(trace.nanos)) }
                         }
                     }
                 }
@@ -39,7 +39,7 @@ pub(super) fn scatter(found: &[FoundTrace], query: &str) -> Markup {
 }
 
 fn sample(found: &FoundTrace) -> Sample {
-    Sample { start: found.trace.start, nanos: found.trace.duration() }
+    Sample { start: found.trace.start, nanos: found.trace.nanos }
 }
 
 /// The more spans, the larger, within what can still be told apart.

@@ -51,7 +51,7 @@ async fn answered(app: &App, params: &Params, query: &Query) -> Result<Markup, F
         (scatter::scatter(&answer.found.traces, &without_bounds(query).to_string()))
         (tally(&answer.found, query, &search))
         @if answer.found.traces.is_empty() { (empty(app, query, &answer)) }
-        @else { (results::list(&answer.found.traces, query, &hues)) }
+        @else { (results::list(&answer.found.traces, query, &hues, now)) }
         (log_section(&answer.found))
     };
     let waiting = answer.services.is_empty().then_some(5);
