@@ -114,6 +114,7 @@ async fn show(
     let watch = Watch::new(server, services, Instant::now() + args.timeout, *output);
     let placed = checkouts::place_all(&api).await?;
     let run = watch.until_traced(placed).await;
+    output.talk("");
     report(args, &run, &api, server.addresses(), output);
     let verdict = run.verdict();
     if args.once {

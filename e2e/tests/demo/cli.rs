@@ -2,23 +2,30 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use super::process::{FREE_PORTS, binary, run};
+use super::process::{FREE_PORTS, binary, run, signal};
 
 /// `serve --json`, killed when dropped.
 pub struct Serve {
     child: Child,
     pub otlp: String,
     pub ui: String,
+    data: PathBuf,
+    /// What it leaves behind when it is killed goes with this.
+    _temporary: TempDir,
 }
 
 impl Serve {
     /// Starts it on free ports; without a folder in `arguments`, say `--ephemeral`.
     pub fn start(arguments: &[&str]) -> Self {
+        let temporary = tempfile::tempdir().unwrap();
         let mut child = Command::new(binary())
+            .env("TMPDIR", temporary.path())
             .args(["serve", "--json"])
             // All but the demo's own port.
             .args(&FREE_PORTS[..8])
@@ -30,7 +37,8 @@ impl Serve {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no ready line: {line:?}"));
         let address = |name: &str| ready[name].as_str().unwrap().to_owned();
-        Self { otlp: address("otlp_http"), ui: address("ui"), child }
+        let data = address("data_dir").into();
+        Self { otlp: address("otlp_http"), ui: address("ui"), data, child, _temporary: temporary }
     }
 
     /// Sends two spans of one trace; the second one fails.
@@ -138,6 +146,29 @@ fn a_server_that_is_not_there_is_told_with_what_to_start() {
     }
     let ended = run(&["trace", TRACE, "--url", "no url"]);
     assert_eq!(ended.code, Some(2), "{ended:?}");
+}
+
+#[test]
+fn a_signal_drains_it_and_what_was_acknowledged_is_there_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let persistent = ["--data-dir", data.to_str().unwrap()];
+    for (arguments, name, stays) in [(&persistent[..], "TERM", true), (&["--ephemeral"], "INT", false)] {
+        let mut serve = Serve::start(arguments);
+        serve.send();
+        // A stream that is open does not keep it from ending.
+        let follow = Command::new(binary())
+            .args(["trace", "f", "--follow", "--url", &serve.ui])
+            .stderr(Stdio::null())
+            .spawn();
+        signal(&serve.child, name);
+        assert_eq!(serve.child.wait().unwrap().code(), Some(0), "SIG{name}");
+        assert_eq!(serve.data.exists(), stays, "a temporary folder goes, a named one stays");
+        assert!(!follow.unwrap().wait().unwrap().success(), "it followed a trace of which nothing came");
+    }
+    let again = Serve::start(&persistent);
+    let found = run(&["trace", TRACE, "--json", "--url", &again.ui]).json();
+    assert_eq!(found["spanCount"], 2);
 }
 
 #[test]

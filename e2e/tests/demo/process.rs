@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// Longer than anything here takes: a hang fails instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -60,12 +61,16 @@ pub struct Demo {
     events: Receiver<Value>,
     /// Its first event: addresses and process ids.
     pub ready: Value,
+    /// What it leaves behind when it is killed goes with this.
+    _temporary: TempDir,
 }
 
 impl Demo {
     /// Starts it and waits until its services are up.
     pub fn start(arguments: &[&str]) -> Self {
+        let temporary = tempfile::tempdir().unwrap();
         let mut child = Command::new(binary())
+            .env("TMPDIR", temporary.path())
             .args(["demo", "--json"])
             .args(FREE_PORTS)
             .args(arguments)
@@ -82,7 +87,7 @@ impl Demo {
                 let _ = says.send(serde_json::from_str(&line).unwrap_or(Value::String(line)));
             }
         });
-        let mut demo = Self { child, events, ready: Value::Null };
+        let mut demo = Self { child, events, ready: Value::Null, _temporary: temporary };
         demo.ready = demo.event("ready");
         demo
     }
@@ -139,6 +144,12 @@ pub fn get(url: &str) -> Value {
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let text = agent.get(url).call().unwrap().body_mut().read_to_string().unwrap();
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{url}: {error}: {text}"))
+}
+
+/// Sends a signal by name.
+pub fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success(), "kill -s {name}");
 }
 
 /// Whether a process runs; a zombie does not.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::process::{Demo, get, run, runs, wait_for};
+use super::process::{Demo, get, run, runs, signal, wait_for};
 
 /// The source's body.
 pub const BODY: &str = r#"{"cartValue":149.99,"itemCount":2,"userId":"usr_123","tenantId":"acme"}"#;
@@ -138,16 +138,14 @@ fn killed_with_9_it_leaves_no_child_behind() {
 #[test]
 fn a_signal_ends_it_in_order() {
     let folder = tempfile::tempdir().unwrap();
-    for (signal, kept) in [("INT", None), ("TERM", Some(folder.path().join("data")))] {
+    for (name, kept) in [("INT", None), ("TERM", Some(folder.path().join("data")))] {
         let path = kept.as_ref().map(|path| path.to_str().unwrap().to_owned());
         let arguments: Vec<&str> = path.iter().flat_map(|path| ["--data-dir", path]).collect();
         let mut demo = Demo::start(&arguments);
         assert_eq!(demo.event("run")["ok"], true);
         let (data, services) = (demo.url("data_dir").to_owned(), demo.services());
-        let pid = demo.child.id().to_string();
-        let sent = std::process::Command::new("kill").args(["-s", signal, &pid]).status().unwrap();
-        assert!(sent.success());
-        assert_eq!(demo.child.wait().unwrap().code(), Some(0), "SIG{signal}");
+        signal(&demo.child, name);
+        assert_eq!(demo.child.wait().unwrap().code(), Some(0), "SIG{name}");
         assert!(services.iter().all(|pid| !runs(*pid)), "no child is left");
         assert_eq!(
             std::path::Path::new(&data).exists(),

@@ -18,8 +18,8 @@ use crate::exit::Failure;
 use crate::output::Output;
 use crate::server::Server;
 
-/// A trace that began in the middle may be what an earlier demo left in the broker. If a checkout of ours gets no further
-/// for this long after it was seen, it is ours.
+/// A trace that begins in the middle may be what an earlier demo left in the broker. If none of our checkouts gets any
+/// further for this long after it was seen, it is ours.
 const BENEFIT_OF_DOUBT: Duration = Duration::from_secs(3);
 
 /// One checkout and what is traced of it.
@@ -45,10 +45,14 @@ pub(super) struct Watch<'a> {
     services: &'a mut Services,
     deadline: Instant,
     output: Output,
+    /// How many checkouts were whole when it was last told.
+    told: Option<usize>,
+    /// How many spans of the checkouts there are, and since when.
+    spans: usize,
+    since: Instant,
+    /// A trace that is not a checkout's and is broken at one of the hops.
+    stray: Option<Lack>,
 }
-
-/// A trace that is not a checkout's and began in the middle of its way, and when it was seen.
-type Stray = (Lack, Instant);
 
 impl<'a> Watch<'a> {
     pub(super) fn new(
@@ -57,44 +61,54 @@ impl<'a> Watch<'a> {
         deadline: Instant,
         output: Output,
     ) -> Self {
-        Self { store: server.store(), arrivals: server.arrivals(), services, deadline, output }
+        let (store, arrivals) = (server.store(), server.arrivals());
+        let (told, spans, since, stray) = (None, 0, Instant::now(), None);
+        Self { store, arrivals, services, deadline, output, told, spans, since, stray }
     }
 
     /// Until every checkout is whole, or one cannot become it any more.
     pub(super) async fn until_traced(mut self, placed: Vec<Placed>) -> Run {
-        let mut stray: Option<Stray> = None;
-        let mut told = None;
         loop {
             let traced = self.look(&placed).await;
-            let whole = traced.iter().filter(|one| one.lack.is_none()).count();
-            if told != Some(whole) {
-                self.output.talk(&format!("{whole} of {} checkouts traced end to end", checkouts::total()));
-                told = Some(whole);
-            }
+            self.note(&traced);
             let broken = traced.iter().filter_map(|one| one.trace.as_ref()).find_map(expect::broken);
-            if whole == traced.len() || broken.is_some() {
+            if broken.is_some() || traced.iter().all(|one| one.lack.is_none()) {
                 return Run::new(traced, broken);
             }
-            let doubt = stray.as_ref().map_or(self.deadline, |(_, seen)| *seen + BENEFIT_OF_DOUBT);
-            match timeout_at(doubt.min(self.deadline), self.next()).await {
-                Ok(Ok(arrived)) => {
-                    if stray.is_none() {
-                        let seen = self.stray(arrived, &placed).await;
-                        stray = seen.map(|lack| (lack, Instant::now()));
-                    }
+            match timeout_at(self.patience(), self.next()).await {
+                Ok(Ok(arrived)) if self.stray.is_none() => {
+                    self.stray = self.stray_among(arrived, &placed).await;
+                    // From now on it counts how long nothing has moved.
+                    self.since = Instant::now();
                 }
+                Ok(Ok(_)) => {}
                 Ok(Err(died)) => return Run::new(traced, Some(Lack { hop: None, what: died })),
                 Err(_) => {
-                    let wrong = stray.map_or_else(|| self.late(&traced), |(lack, _)| Some(lack));
+                    let wrong = self.stray.take().or_else(|| late(&traced));
                     return Run::new(traced, wrong);
                 }
             }
         }
     }
 
-    fn late(&self, traced: &[Traced]) -> Option<Lack> {
-        let one = traced.iter().find_map(|one| one.lack.clone())?;
-        Some(Lack { what: format!("the time is up, and {} is not there; see --timeout", one.what), ..one })
+    /// Tells how far it is, and notes whether anything moved.
+    fn note(&mut self, traced: &[Traced]) {
+        let whole = traced.iter().filter(|one| one.lack.is_none()).count();
+        if self.told.replace(whole) != Some(whole) {
+            self.output.talk(&format!("{whole} of {} checkouts traced end to end", checkouts::total()));
+        }
+        let spans = traced.iter().filter_map(|one| one.trace.as_ref()).map(Trace::span_count).sum();
+        if spans != self.spans {
+            (self.spans, self.since) = (spans, Instant::now());
+        }
+    }
+
+    /// How long to wait for the next arrival.
+    fn patience(&self) -> Instant {
+        match self.stray {
+            Some(_) => self.deadline.min(self.since + BENEFIT_OF_DOUBT),
+            None => self.deadline,
+        }
     }
 
     /// The traces that got something new; everything that is at hand at once. `Err` if a service died for good.
@@ -123,7 +137,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Among what arrived, a trace that is broken at one of our hops.
-    async fn stray(&self, arrived: BTreeSet<TraceId>, placed: &[Placed]) -> Option<Lack> {
+    async fn stray_among(&self, arrived: BTreeSet<TraceId>, placed: &[Placed]) -> Option<Lack> {
         let ours: BTreeSet<TraceId> = placed.iter().map(|one| one.trace_id).collect();
         let store = Arc::clone(&self.store);
         let look = move || {
@@ -132,6 +146,12 @@ impl<'a> Watch<'a> {
         };
         tokio::task::spawn_blocking(look).await.ok()?
     }
+}
+
+/// What the time is up for.
+fn late(traced: &[Traced]) -> Option<Lack> {
+    let one = traced.iter().find_map(|one| one.lack.clone())?;
+    Some(Lack { what: format!("the time is up, and {} is not there; see --timeout", one.what), ..one })
 }
 
 fn traced(store: &Store, placed: Placed) -> Traced {
