@@ -29,60 +29,46 @@ impl Keep {
         let ready = u8::from(self.readiness().is_ok());
         page.single("throughline_ready", Kind::Gauge, "1 if everything acknowledged can be found.", ready);
         self.write_flow(page);
+        self.write_trouble(page);
         self.write_journal(page);
         self.write_store(page);
     }
 
     fn write_flow(&self, page: &mut Exposition) {
-        let (lag, counts) = {
-            let state = self.state();
-            (state.pipeline.lag(), state.counts)
-        };
-        for (name, kind, help, value) in [
-            (
-                "throughline_ingest_waiting_requests",
-                Kind::Gauge,
-                "Requests acknowledged and not yet in the store.",
-                lag.waiting,
-            ),
-            (
-                "throughline_ingest_queued_bytes",
-                Kind::Gauge,
-                "Bytes of them held in memory.",
-                lag.queued_bytes as u64,
-            ),
-            (
-                "throughline_ingest_overflowed_requests_total",
-                Kind::Counter,
-                "Requests that did not fit into memory and are read back from the journal.",
-                lag.overflowed,
-            ),
+        let lag = self.state().pipeline.lag();
+        let help = "Requests acknowledged and not yet in the store.";
+        page.single("throughline_ingest_waiting_requests", Kind::Gauge, help, lag.waiting);
+        let help = "Bytes of them held in memory.";
+        page.single("throughline_ingest_queued_bytes", Kind::Gauge, help, lag.queued_bytes);
+        let help = "Requests that did not fit into memory and are read back from the journal.";
+        page.single("throughline_ingest_overflowed_requests_total", Kind::Counter, help, lag.overflowed);
+    }
+
+    fn write_trouble(&self, page: &mut Exposition) {
+        let counts = self.state().counts;
+        for (name, help, value) in [
             (
                 "throughline_quarantined_records_total",
-                Kind::Counter,
                 "Damaged stretches of the journal, and records the store cannot take.",
                 counts.quarantined,
             ),
             (
                 "throughline_store_failures_total",
-                Kind::Counter,
                 "Times the store refused and was asked again.",
                 counts.store_failures,
             ),
             (
                 "throughline_retention_failures_total",
-                Kind::Counter,
                 "Times a block could not be dropped.",
                 counts.retention_failures,
             ),
             (
                 "throughline_blocks_dropped_for_room_total",
-                Kind::Counter,
                 "Blocks dropped because the disk was full.",
                 counts.blocks_dropped_for_room,
             ),
         ] {
-            page.single(name, kind, help, value);
+            page.single(name, Kind::Counter, help, value);
         }
     }
 
