@@ -80,6 +80,11 @@ pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+/// The README's code compiles.
+#[cfg(all(doctest, feature = "kafka", feature = "telemetry"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 pub use opentelemetry;
 pub use throughline_semconv as semconv;
 
