@@ -51,6 +51,7 @@ async fn a_rebalance_in_the_middle() {
         tokio::select! {
             () = take(&first, &mut seen) => {}
             () = take(&second, &mut of_second) => {}
+            // tidy: sleeps, because a hang has to fail.
             () = tokio::time::sleep(PATIENCE) => panic!("{seen:?} and {of_second:?} is not everything"),
         }
     }

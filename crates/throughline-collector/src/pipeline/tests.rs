@@ -1,3 +1,5 @@
+//! The pipeline driven step by step and by a property test over random traffic and restarts. No I/O, no clock.
+
 use proptest::prelude::*;
 
 use super::*;

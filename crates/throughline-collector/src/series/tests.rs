@@ -1,3 +1,5 @@
+//! Series in bounded memory and the names they get, case by case.
+
 use std::sync::Arc;
 
 use throughline_otlp::model::Scope;

@@ -1,3 +1,5 @@
+//! The layers around in-process services: trust, answers, bodies that end early, what a client sends on.
+
 use std::{
     convert::Infallible,
     panic::{AssertUnwindSafe, catch_unwind},

@@ -1,3 +1,5 @@
+//! The recorder fails when it should: unclaimed, unfinished, wrong.
+
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,

@@ -1,3 +1,5 @@
+//! A disk that is full, fails or loses power under a running backend; a thread that panics; a record that is damaged.
+
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;

@@ -1,3 +1,5 @@
+//! OTLP over gRPC: what is accepted, what is refused and with which status, over a real connection.
+
 use prost::Message;
 
 use super::client::{GRPC, Grpc, Headers, LOGS, METRICS, TRACES, framed, gzip};

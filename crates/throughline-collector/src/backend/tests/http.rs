@@ -1,3 +1,5 @@
+//! OTLP over HTTP: content types, encodings, limits and slow clients, over a real connection.
+
 use ::http::Method;
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,3 +1,5 @@
+//! What `/metrics` says after known traffic, as a snapshot.
+
 use prost::Message;
 
 use super::client::{Grpc, METRICS, TRACES};

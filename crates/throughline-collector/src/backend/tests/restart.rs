@@ -1,3 +1,5 @@
+//! What was acknowledged is there after a shutdown, a drop and a retry; a folder has one owner.
+
 use std::path::Path;
 
 use prost::Message;

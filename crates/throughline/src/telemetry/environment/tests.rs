@@ -1,3 +1,5 @@
+//! Each variable, valid and not, as a table.
+
 use super::*;
 
 fn read(variables: &[(&str, &str)]) -> Result<Settings, String> {
