@@ -301,7 +301,12 @@ fn ten_thousand_spans_open() {
         let begun = Instant::now();
         stage.open(&format!("/trace/{}", trace_id(1)));
         assert_eq!(stage.count("li.n"), 10_000);
-        println!("10,000 spans are open after {:?}", begun.elapsed());
+        let figures = "(([n]) => [n.responseEnd, n.decodedBodySize, n.domInteractive])(performance.getEntriesByType('navigation'))";
+        let figures = stage.browser.value(figures);
+        println!(
+            "10,000 spans are open after {:?}; [last byte ms, bytes, parsed ms] = {figures}",
+            begun.elapsed()
+        );
         assert!(stage.count("details.sub:not([open])") > 0 && stage.count("li.gather") > 0, "it is folded");
         stage.picture("trace-10000", 1440, 1000, "light");
         // A row's details come when it is opened.

@@ -8,6 +8,8 @@ use crate::units::thousands;
 
 /// A waiting stretch is compressed once it is this many times longer than everything shown true to scale.
 const DWARFS: f64 = 3.0;
+/// Records are stamped in whole milliseconds, cut: a wait that begins less than that before its trace began with it.
+const TIMESTAMP_UNIT: i128 = 1_000_000;
 /// Ticks stand at least this many percent apart.
 const TICK_DISTANCE: f64 = 9.0;
 
@@ -49,7 +51,8 @@ impl Axis {
         let end = trace.duration().max(0);
         // A batch's messages waited before its trace began: the axis begins with the first wait.
         let waits = trace.nodes.iter().filter_map(|node| node.wait.as_ref()).filter(|wait| wait.nanos() > 0);
-        let begin = waits.map(|wait| wait.from.since(trace.start)).min().unwrap_or(0).min(0);
+        let begin = waits.map(|wait| wait.from.since(trace.start)).min().unwrap_or(0);
+        let begin = if begin <= -TIMESTAMP_UNIT { begin } else { 0 };
         let waits = long_waits(waiting_stretches(trace, begin), end - begin);
         Self { start: trace.start, segments: segments(&waits, begin, end) }
     }

@@ -8,6 +8,10 @@ use throughline_trace::{Node, NodeKind, Trace, time};
 
 use super::logs;
 use super::url;
+use crate::units::counted;
+
+/// Links shown at once; a batch may have a thousand.
+const LINKS_SHOWN: usize = 20;
 
 /// Everything about one node. A ghost has nothing but its id.
 pub(super) fn body(trace: &Trace, node: &Node) -> Markup {
@@ -120,14 +124,31 @@ fn events(start: UnixNanos, events: &[Event]) -> Markup {
 }
 
 fn links(links: &[Link]) -> Markup {
+    let (shown, rest) = links.split_at_checked(LINKS_SHOWN).unwrap_or((links, &[]));
     html! {
         @if !links.is_empty() {
-            section.group {
+            section.group.wide {
                 h3 { "Links" }
-                @for link in links {
-                    p.link { a href=(url::span(link.trace_id, link.span_id)) { code { (link.trace_id) } " / " code { (link.span_id) } } }
-                    (table(&link.attributes.iter().collect::<Vec<_>>()))
+                @for link in shown { (one_link(link)) }
+                @if !rest.is_empty() {
+                    details.rest {
+                        summary { (counted(rest.len(), "more link")) }
+                        @for link in rest { (one_link(link)) }
+                    }
                 }
+            }
+        }
+    }
+}
+
+/// A line: where the link leads, and what it says of the message.
+fn one_link(link: &Link) -> Markup {
+    html! {
+        p.link {
+            a href=(url::span(link.trace_id, link.span_id)) { code { (link.trace_id) } " / " code { (link.span_id) } }
+            @for kv in &link.attributes {
+                @let text = kv.value.to_text();
+                a.attr href=(url::attribute(&kv.key, &text)) { (kv.key) "=" (text) }
             }
         }
     }
