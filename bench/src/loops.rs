@@ -11,7 +11,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, OwnedHeaders};
+use rdkafka::message::BorrowedMessage;
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use throughline::kafka::{TracedConsumer, TracedDelivery, TracedProducer};
@@ -85,7 +85,7 @@ impl Loop {
         Ok(())
     }
 
-    fn from_the_start(&self, consumer: &StreamConsumer) -> Result<(), KafkaError> {
+    fn assign_from_the_start(&self, consumer: &StreamConsumer) -> Result<(), KafkaError> {
         let mut partitions = TopicPartitionList::new();
         partitions.add_partition_offset(&self.from, 0, Offset::Beginning)?;
         consumer.assign(&partitions)
@@ -98,7 +98,7 @@ impl Loop {
     pub async fn untraced(&self, provider: &SdkTracerProvider) -> Result<Run, Failure> {
         let consumer: StreamConsumer = self.config.create()?;
         let producer: FutureProducer = self.config.create()?;
-        self.from_the_start(&consumer)?;
+        self.assign_from_the_start(&consumer)?;
         let mut open: VecDeque<DeliveryFuture> = VecDeque::new();
         let mut meter = Meter::default();
         for _ in 0..self.messages {
@@ -126,7 +126,7 @@ impl Loop {
     pub async fn ours(&self, provider: &SdkTracerProvider) -> Result<Run, Failure> {
         let consumer: TracedConsumer = self.config.create()?;
         let producer: TracedProducer = self.config.create()?;
-        self.from_the_start(&consumer)?;
+        self.assign_from_the_start(&consumer)?;
         let mut open: VecDeque<TracedDelivery> = VecDeque::new();
         let mut meter = Meter::default();
         for _ in 0..self.messages {
@@ -158,7 +158,7 @@ impl Loop {
         let consumer: StreamConsumer = self.config.create()?;
         let producer: FutureProducer = self.config.create()?;
         let tracing = ByHand::new(None);
-        self.from_the_start(&consumer)?;
+        self.assign_from_the_start(&consumer)?;
         let mut open: VecDeque<(DeliveryFuture, Context, Instant)> = VecDeque::new();
         let mut meter = Meter::default();
         for _ in 0..self.messages {
@@ -188,7 +188,7 @@ impl Loop {
 
 fn consumed(message: &BorrowedMessage<'_>) -> Message {
     Message {
-        headers: message.headers().map(|h| h.detach()).unwrap_or_else(OwnedHeaders::new),
+        headers: message.headers().map(|h| h.detach()).unwrap_or_default(),
         partition: message.partition(),
         offset: message.offset(),
         timestamp: message.timestamp().to_millis().unwrap_or_default(),

@@ -10,7 +10,10 @@ fn root() -> PathBuf {
 fn throughline(arguments: &[&str]) -> Output {
     let built = || root().join("target/release/throughline");
     let binary = std::env::var_os("THROUGHLINE_BIN").map_or_else(built, PathBuf::from);
-    Command::new(binary).args(arguments).output().expect("the binary: cargo build --release -p throughline-cli")
+    Command::new(binary)
+        .args(arguments)
+        .output()
+        .expect("the binary: cargo build --release -p throughline-cli")
 }
 
 /// The contents of the fenced blocks in this language.
@@ -27,7 +30,10 @@ fn blocks(language: &str) -> Vec<String> {
 #[test]
 fn the_first_command_is_the_demo_and_it_prints_what_is_shown() {
     let commands = blocks("sh");
-    let demo = commands[0].trim().strip_prefix("cargo run --release -- ").expect("the first command runs the binary");
+    let demo = commands[0]
+        .trim()
+        .strip_prefix("cargo run --release -- ")
+        .expect("the first command runs the binary");
     let ports = ["--otlp-grpc-port", "--otlp-http-port", "--ui-port", "--tempo-port", "--api-port"];
     let ports = ports.iter().flat_map(|flag| [*flag, "0"]);
     // As printed, but once and on free ports.
