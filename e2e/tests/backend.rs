@@ -87,7 +87,12 @@ fn binary() -> PathBuf {
 }
 
 fn client() -> ureq::Agent {
-    ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build().into()
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .timeout_global(Some(PATIENCE))
+        .build()
+        .into()
 }
 
 /// Id of the `number`-th trace; unlike any other in its first digits too.

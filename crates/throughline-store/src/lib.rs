@@ -13,31 +13,7 @@
 //! Terms only narrow down. Every candidate is decoded from its own stored OTLP and checked against the whole question, so
 //! a cut or colliding term costs time and never a wrong answer.
 //!
-//! # On disk, format version 1
-//!
-//! ```text
-//! store.json                  manifest: format, next (block number), blocks, dropped_up_to (journal position)
-//! block-0000000000/           a tantivy 0.27 index; meta.json names its segments and carries, as the payload of the last
-//!                             commit, the block's summary: format, first and last (journal positions), arrived and times
-//!                             (earliest, latest; Unix nanoseconds), spans, logs
-//! block-0000000000.dropped/   renamed by retention, being removed; removed on open
-//! block-0000000000.damaged/   put aside, never read again, never removed
-//! ```
-//!
-//! | field | kind | holds |
-//! |---|---|---|
-//! | `otlp` | stored | the item's own request: one span or one record with its resource and scope |
-//! | `time`, `duration` | column, u64 | start and duration of a span, time of a record (which has no duration) |
-//! | `span`, `parent` | column, u64 | span ids, big-endian |
-//! | `trace`, `link` | term | 16 bytes of trace id; links to the span's own trace left out |
-//! | `service`, `name` | term | text |
-//! | `operation` | term | two bytes length of the service (big-endian), service, kind, name; each name at most 1 KiB |
-//! | `kind` | term | one digit, OTLP's number |
-//! | `error` | term | nothing; on errors only |
-//! | `attribute` | term | today's key, zero byte, value as text |
-//!
-//! Every term begins with one byte, `s` for spans, `l` for records. Over 200 bytes it is its first 192 and a 64-bit FNV-1a
-//! hash of all of it, big-endian (`operation` excepted).
+//! What it writes to disk is drawn in FORMAT.md.
 
 mod store;
 

@@ -117,7 +117,8 @@ impl Demo {
 
     /// Posts a body to the checkout API, as the source's curl does: status, `x-trace-id`, answer.
     pub fn post(&self, body: &str) -> (u16, String, Value) {
-        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let agent: ureq::Agent =
+            ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build().into();
         let url = format!("{}/rpc/checkout/start", self.url("api"));
         let mut response = agent.post(url).header("content-type", "application/json").send(body).unwrap();
         let header = response.headers().get("x-trace-id").map(|id| id.to_str().unwrap().to_owned());
@@ -141,7 +142,8 @@ impl Drop for Demo {
 
 /// JSON of a GET.
 pub fn get(url: &str) -> Value {
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build().into();
     let text = agent.get(url).call().unwrap().body_mut().read_to_string().unwrap();
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{url}: {error}: {text}"))
 }
