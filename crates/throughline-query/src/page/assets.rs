@@ -48,3 +48,36 @@ pub(super) async fn serve(Path((version, file)): Path<(String, String)>) -> Resp
     ];
     (headers, *content).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Relative luminance as WCAG defines it.
+    fn luminance(colour: &str) -> f64 {
+        let channel = |at: usize| {
+            let share = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap()) / 255.0;
+            if share <= 0.04045 { share / 12.92 } else { ((share + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * channel(1) + 0.7152 * channel(3) + 0.0722 * channel(5)
+    }
+
+    #[test]
+    fn every_ink_can_be_read_on_every_paper() {
+        let (_, _, css) = FILES.iter().find(|(name, _, _)| *name == "page.css").unwrap();
+        let themes: Vec<&str> = css.split(":root {").skip(1).take(2).collect();
+        for theme in themes {
+            let colour = |name: &str| {
+                let at = theme.find(&format!("--{name}: #")).unwrap() + name.len() + 4;
+                luminance(&theme[at..at + 7])
+            };
+            for (ink, paper) in
+                ["ink", "quiet", "faint", "error"].iter().flat_map(|ink| [(ink, "paper"), (ink, "raised")])
+            {
+                let (one, other) = (colour(ink), colour(paper));
+                let contrast = (one.max(other) + 0.05) / (one.min(other) + 0.05);
+                assert!(contrast >= 4.5, "{ink} on {paper}: {contrast:.2}");
+            }
+        }
+    }
+}
