@@ -9,7 +9,8 @@ use std::{
 };
 
 use ::http::{
-    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header::HOST,
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONTENT_LENGTH, HOST},
 };
 use http_body::Body;
 use opentelemetry::{
@@ -199,15 +200,19 @@ fn answered<R: Body>(
 ) -> Response<TracedBody<R>> {
     let status = response.status();
     active.span().set(attribute::HTTP_RESPONSE_STATUS_CODE, i64::from(status.as_u16()));
-    if status.is_server_error() {
-        failed(active.span(), status);
-    }
+    let error = status.is_server_error().then_some(status);
     name_trace(response.headers_mut(), active.span());
     let bodiless = bodiless
         || status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    response
-        .map(|body| if bodiless { TracedBody::ended(body, active) } else { TracedBody::new(body, active) })
+    let length = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    response.map(|body| {
+        if bodiless {
+            TracedBody::ended(body, active, error)
+        } else {
+            TracedBody::new(body, active, error, length)
+        }
+    })
 }
 
 /// An answer that says of itself that it failed; no exception was seen, so none is recorded.
