@@ -21,7 +21,7 @@ const REMEMBERED: usize = 16;
 pub(crate) struct RawBaggage {
     /// As it came. What is forwarded while nobody changes the baggage, if `fit_to_forward`.
     pub(crate) raw: Arc<[u8]>,
-    /// Within the limits and text: may go out again exactly as it came.
+    /// Within the limits, text, and every member understood: may go out again exactly as it came.
     pub(crate) fit_to_forward: bool,
     /// Holds only the parsed baggage (`Baggage` is not `Clone`, the context that holds it is). It also keeps the parsed
     /// value alive, so that "unchanged" can be told by address.
@@ -48,6 +48,9 @@ pub(crate) fn remember(raw: &[u8]) -> RawBaggage {
         let (baggage, fit_to_forward) = parse(raw);
         let context = if baggage.is_empty() { Context::new() } else { Context::new().with_baggage(baggage) };
         let parsed = RawBaggage { raw: raw.into(), fit_to_forward, context };
+        if raw.len() > MAX_BYTES {
+            return parsed; // a stranger's megabyte is not worth a place
+        }
         if memo.len() >= REMEMBERED {
             memo.remove(0);
         }
@@ -70,13 +73,14 @@ pub(crate) fn parse(raw: &[u8]) -> (Baggage, bool) {
         }
         let Ok(member) = std::str::from_utf8(member) else { continue };
         let (pair, properties) = member.split_once(';').unwrap_or((member, ""));
-        if let Some((name, value)) = pair.split_once('=') {
-            baggage.insert_with_metadata(
-                name.trim().to_owned(),
-                decode(value.trim()).into_owned(),
-                properties,
-            );
-        }
+        // What was not understood was not checked against an allow-list either: it is not passed on.
+        fit &= match pair.split_once('=').map(|(name, value)| (name.trim(), value.trim())) {
+            Some((name, value)) => {
+                baggage.insert_with_metadata(name.to_owned(), decode(value).into_owned(), properties);
+                baggage.get(name).is_some()
+            }
+            None => member.trim().is_empty(),
+        };
     }
     fit &= !baggage.is_empty();
     (baggage, fit)

@@ -179,6 +179,12 @@ fn baggage_past_the_limits_is_cut_and_not_forwarded_as_it_came() {
     assert_eq!((baggage.len(), fit), (0, false));
     let (baggage, fit) = baggage::parse(b"a=1,b=\xff\xfe");
     assert_eq!((baggage.len(), fit), (1, false));
+    // A member that no allow-list has seen must not slip through beside one that it let pass.
+    for (raw, fit) in
+        [("a=1,b c=secret", false), ("a=1,secret", false), ("a=1,=secret", false), ("a=1, ,b=2,", true)]
+    {
+        assert_eq!(baggage::parse(raw.as_bytes()).1, fit, "{raw:?}");
+    }
     let encoded = baggage::encode(
         &(0..3).map(|i| opentelemetry::KeyValue::new(format!("k{i}"), "ä".repeat(800))).collect::<Baggage>(),
         &|_| true,
@@ -193,6 +199,9 @@ fn equal_baggage_is_parsed_once_and_the_memory_of_it_is_bounded() {
     for n in 0..100 {
         baggage::remember(format!("memo={n}x").as_bytes());
     }
+    let huge = format!("memo={}", "x".repeat(9_000));
+    let (once, twice) = (baggage::remember(huge.as_bytes()), baggage::remember(huge.as_bytes()));
+    assert!(!std::sync::Arc::ptr_eq(&once.raw, &twice.raw), "too large to keep");
     let again = baggage::remember(b"memo=1");
     assert!(!first.is_still_in(&again.context), "forgotten by now, and parsed anew");
     assert_eq!(again.context.baggage().get("memo").map(|v| v.as_str()), Some("1"));
