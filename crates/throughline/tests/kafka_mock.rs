@@ -93,6 +93,25 @@ async fn the_brokers_error_code_is_the_error_type() {
     }
 }
 
+/// A record may leave the choice to the partitioner in two ways: not a word, and -1.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_partition_on_the_span_is_the_one_the_record_went_to() {
+    let recorder = Recorder::local(Ids::Random);
+    let _context = throughline::with_tracer_provider(&Context::new(), recorder.provider()).attach();
+    let kafka = MockKafka::start().expect("a mock");
+    kafka.create_topic("orders", 1).expect("created");
+    let producer: TracedProducer = config(kafka.bootstrap_servers()).create().expect("a producer");
+    for partition in [None, Some(-1), Some(0)] {
+        let record = FutureRecord { partition, ..FutureRecord::<str, str>::to("orders").payload("{}") };
+        producer.publish(record, Duration::ZERO).await.expect("delivered");
+        let send = recorder.claim("send orders");
+        let key = "messaging.destination.partition.id";
+        send.assert_attribute(key, "0");
+        let times = send.data().attributes.iter().filter(|kv| kv.key.as_str() == key).count();
+        assert_eq!(times, 1, "{partition:?}");
+    }
+}
+
 /// API.md's trap 1, for every shape the documentation shows: each must compile inside `tokio::spawn`.
 #[test]
 fn handlers_can_be_spawned() {

@@ -194,7 +194,7 @@ where
         };
         let span = self.describe(spec, record).parent(base).start();
         record.headers = Some(inject_context(span.span().context(), headers));
-        Sending { span, partition: record.partition }
+        Sending { span, partition: chosen_partition(record) }
     }
 
     fn describe<K, P>(&self, spec: SpanSpec, record: &FutureRecord<'_, K, P>) -> SpanSpec
@@ -208,7 +208,7 @@ where
         if let Some(key) = record.key {
             spec = spec.key(key.to_bytes());
         }
-        if let Some(partition) = record.partition {
+        if let Some(partition) = chosen_partition(record) {
             spec = spec.partition(partition);
         }
         match record.timestamp {
@@ -216,6 +216,13 @@ where
             None => spec,
         }
     }
+}
+
+/// The partition the sender chose; `-1` is Kafka's way to say that the partitioner shall.
+fn chosen_partition<K: ToBytes + ?Sized, P: ToBytes + ?Sized>(
+    record: &FutureRecord<'_, K, P>,
+) -> Option<i32> {
+    record.partition.filter(|partition| *partition >= 0)
 }
 
 fn is_queue_full(error: &KafkaError) -> bool {
