@@ -65,14 +65,6 @@ pub(crate) fn carried(cx: &Context) -> Option<&Carried> {
     cx.get::<Slot>().map(|slot| &*slot.0)
 }
 
-/// The same context with what `other` carries beside its span (correlation id, tenant, raw tracestate).
-pub(crate) fn with_carried_of(cx: &Context, other: &Context) -> Context {
-    match other.get::<Slot>() {
-        Some(slot) => cx.with_value(Slot(Arc::clone(&slot.0))),
-        None => cx.clone(),
-    }
-}
-
 /// The same context with only those baggage members that `keep` lets through: for edges where baggage must not leak.
 #[must_use]
 pub fn retain_baggage(cx: &Context, keep: impl Fn(&str) -> bool) -> Context {

@@ -161,7 +161,8 @@ impl Span {
     /// (partition, offset, key, correlation id, trace), and one more in the batch's failed count. `index` is the message's
     /// place in what [`extract_batch_lineage`](crate::extract_batch_lineage) was given.
     ///
-    /// A batch that ends well all the same ends as `partial_failure`.
+    /// A batch that ends well all the same ends as `partial_failure`. From a span below the batch's the event stands on that
+    /// span, and the count on the batch's.
     pub fn fail_message<E: Display + 'static>(&self, index: usize, error: &E) -> &Self {
         if let Some(batch) = self.context.get::<BatchSlot>() {
             let mut attributes = exception(error_type(error), error.to_string());
@@ -209,13 +210,15 @@ impl Span {
 #[must_use = "dropped without `end` the span is marked as cancelled"]
 pub struct ActiveSpan {
     span: Span,
+    /// The batch this span is of. Not read from the context, which the spans below it inherit.
+    batch: Option<BatchSlot>,
     measured: Option<Measured>,
     open: bool,
 }
 
 impl ActiveSpan {
-    fn new(span: Span, measured: Option<Measured>) -> Self {
-        Self { span, measured, open: true }
+    fn new(span: Span, batch: Option<BatchSlot>, measured: Option<Measured>) -> Self {
+        Self { span, batch, measured, open: true }
     }
 
     /// The handle.
@@ -250,7 +253,7 @@ impl ActiveSpan {
             return;
         }
         let span = self.span.context.span();
-        let (batch, messages) = self.span.context.get::<BatchSlot>().map_or((0, 0), BatchSlot::failed_of);
+        let (batch, messages) = self.batch.as_ref().map_or((0, 0), BatchSlot::failed_of);
         if batch > 0 {
             span.set_attribute(KeyValue::new(own::BATCH_FAILED_COUNT, batch));
         }

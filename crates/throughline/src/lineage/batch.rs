@@ -21,7 +21,8 @@ struct Running {
     failed: AtomicI64,
 }
 
-/// Context value of a batch's span.
+/// Context value of a batch's span. Every span below sees it and may report a failed message; only the batch's own ends by it.
+#[derive(Clone)]
 pub(crate) struct BatchSlot(Arc<Running>);
 
 impl BatchSlot {

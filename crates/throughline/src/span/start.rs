@@ -3,7 +3,7 @@
 use super::attributes::int;
 use super::spec::{ContextMode, OutgoingIds, SpanSpec};
 use super::{ActiveSpan, Operation, Span, name, tracer};
-use crate::context::{Carried, Incoming, KeepsCreation, copy_baggage, with_carried_of};
+use crate::context::{Carried, Incoming, KeepsCreation, carried, copy_baggage};
 use crate::correlation::{adopted, correlation_id, derived, tenant};
 use crate::counters::{Event, count};
 use crate::lineage::BatchSlot;
@@ -40,12 +40,14 @@ impl SpanSpec {
 
     pub(super) fn start_in(mut self, base: &Context) -> ActiveSpan {
         let started = (settings::metrics() == Metrics::On).then(Instant::now);
-        let links_left_out =
-            self.lineage.as_ref().map_or(0, |lineage| lineage.links_total - lineage.links.len());
+        let links_left_out = self
+            .lineage
+            .as_ref()
+            .map_or(0, |lineage| lineage.links_total.saturating_sub(lineage.links.len()));
         let (parent, links) = self.place(base);
         let measured = started.map(|started| self.measured(started));
         if tracer::is_dropped_for_certain(&parent) {
-            return ActiveSpan::new(Span::new(self.finish_context(tracer::pass_through(parent))), measured);
+            return self.activate(tracer::pass_through(parent), measured);
         }
         let mut attributes = self.describe();
         let known_id = correlation_id(&parent);
@@ -61,12 +63,11 @@ impl SpanSpec {
             start_time: self.began.map(|(wall, _)| wall),
             ..SpanBuilder::default()
         };
-        let span = tracer::build(builder, parent.clone());
-        let context = self.finish_context(span);
+        let active = self.activate(tracer::build(builder, parent), measured);
         if known_id.is_none() {
-            id_of_new_trace(&context);
+            id_of_new_trace(active.span().context());
         }
-        ActiveSpan::new(Span::new(context), measured)
+        active
     }
 
     /// The parent's context, with everything the new span's context shall carry, and the links.
@@ -83,16 +84,22 @@ impl SpanSpec {
                 rootless(incoming)
             }
             (ContextMode::None, Some(incoming)) => rootless(incoming),
-            (ContextMode::Inherit | ContextMode::Ambient, None) => base.clone(),
+            (ContextMode::Inherit | ContextMode::Ambient, None) => match &self.lineage {
+                Some(lineage) if self.operation == Operation::Process => overlay(base, &lineage.agreed),
+                _ => base.clone(),
+            },
             (ContextMode::Link, None) => {
                 link_ambient(base, &mut links);
-                Context::new()
+                self.agreed()
             }
-            (ContextMode::None, None) => {
-                self.lineage.as_ref().map_or_else(Context::new, |lineage| lineage.agreed.clone())
-            }
+            (ContextMode::None, None) => self.agreed(),
         };
         (self.carry(base, parent), links)
+    }
+
+    /// What a new trace starts from: all that the messages of a batch agree on.
+    fn agreed(&self) -> Context {
+        self.lineage.as_ref().map_or_else(Context::new, |lineage| lineage.agreed.clone())
     }
 
     /// What stays with the work whatever its parent is: the tracer, the ban on telemetry, ids the application has set.
@@ -124,16 +131,17 @@ impl SpanSpec {
     }
 
     /// What is put into the context once it holds the new span.
-    fn finish_context(&mut self, mut context: Context) -> Context {
+    fn activate(&mut self, mut context: Context, measured: Option<Measured>) -> ActiveSpan {
         let created = self.incoming.as_ref().is_some_and(|incoming| incoming.found().traceparent);
         if self.operation == Operation::Forward && created {
             let span_id = context.span().span_context().span_id();
             context = context.with_value(KeepsCreation(span_id));
         }
-        match self.lineage.take() {
-            Some(lineage) => context.with_value(BatchSlot::new(*lineage)),
-            None => context,
+        let batch = self.lineage.take().map(|lineage| BatchSlot::new(*lineage));
+        if let Some(batch) = &batch {
+            context = context.with_value(batch.clone());
         }
+        ActiveSpan::new(Span::new(context), batch, measured)
     }
 
     /// PRODUCER only if the span becomes the message's creation context.
@@ -167,14 +175,25 @@ fn inherit(base: &Context, incoming: &Incoming, links: &mut Vec<Link>) -> Contex
 /// The ambient span is the parent; baggage, correlation id and tenant are the message's.
 fn ambient(base: &Context, incoming: &Incoming, links: &mut Vec<Link>) -> Context {
     link_message(incoming, reason::CREATION, links);
-    let mut parent = with_carried_of(base, &incoming.context);
-    if incoming.found().baggage {
-        let message = incoming.context.baggage();
-        let mut members = copy_baggage(base.baggage(), |name| message.get(name).is_none());
-        members.extend(copy_baggage(message, |_| true));
-        parent = parent.with_baggage(members);
+    overlay(base, &incoming.context)
+}
+
+/// `base` and its trace (raw tracestate and flags included), with the ids and the baggage of `above` before its own.
+fn overlay(base: &Context, above: &Context) -> Context {
+    let mut out = base.clone();
+    if let Some(ids) = carried(above) {
+        let below = Carried::of(base);
+        let correlation = ids.correlation.clone().or_else(|| below.correlation.clone());
+        let tenant = ids.tenant.clone().or_else(|| below.tenant.clone());
+        out = Carried { correlation, tenant, ..below }.put_into(&out);
     }
-    parent
+    let baggage = above.baggage();
+    if baggage.is_empty() {
+        return out;
+    }
+    let mut members = copy_baggage(base.baggage(), |name| baggage.get(name).is_none());
+    members.extend(copy_baggage(baggage, |_| true));
+    out.with_baggage(members)
 }
 
 /// The message's context without its span. The id that its trace gives becomes an id of its own: the new trace would give

@@ -5,7 +5,7 @@ use opentelemetry::Value;
 use opentelemetry::trace::{SpanId, Status, TraceContextExt, Tracer, TracerProvider};
 use opentelemetry_sdk::trace::SpanData;
 use std::convert::Infallible;
-use throughline::{Contribution, Lineage, extract, extract_batch_lineage, poll, process};
+use throughline::{ContextMode, Contribution, Lineage, extract, extract_batch_lineage, poll, process};
 
 struct Message {
     trace: u8,
@@ -170,4 +170,47 @@ fn a_batch_without_contributors_has_no_hash() {
     let (span, _) = processed(extract_batch_lineage([Headers::new()], 50));
     assert_eq!(attribute(&span, "linked_trace_id_count"), Some(Value::I64(0)));
     assert_eq!(attribute(&span, "linked_trace_id_hash"), None);
+}
+
+#[test]
+fn a_failed_message_fails_the_batch_and_no_span_below_it() {
+    let pipeline = Pipeline::new();
+    let spec = process("orders").lineage(lineage(&[message(1, &[])], 50)).parent(pipeline.context());
+    spec.run_sync(|_| {
+        throughline::internal("settle").run_sync(|span| {
+            span.fail_message(0, &"card declined");
+        });
+        throughline::send("settlements").run_sync(|_| ());
+    });
+    for below in ["settle", "send settlements"] {
+        let span = pipeline.span(below);
+        assert_eq!((attribute(&span, "error.type"), &span.status), (None, &Status::Unset), "{below}");
+        assert_eq!(attribute(&span, "throughline.batch.failed_count"), None, "{below}");
+    }
+    let batch = pipeline.span("process orders");
+    assert_eq!(text(&batch, "error.type").as_deref(), Some("partial_failure"));
+    assert_eq!(attribute(&batch, "throughline.batch.failed_count"), Some(Value::I64(1)));
+}
+
+#[test]
+fn what_all_agree_on_is_carried_in_every_mode() {
+    let agreeing = [("x-correlation-id", "run-1"), ("x-tenant-id", "acme"), ("baggage", "region=eu")];
+    for mode in [ContextMode::Inherit, ContextMode::Ambient, ContextMode::Link, ContextMode::None] {
+        let pipeline = Pipeline::new();
+        let lineage = lineage(&[message(1, &agreeing), message(2, &agreeing)], 50);
+        let spec = process("orders").lineage(lineage).mode(mode).parent(pipeline.context());
+        let sent = spec.run_sync(|span| Ok::<_, Infallible>(span.inject(Headers::new()))).unwrap();
+        let span = pipeline.span("process orders");
+        assert_eq!(text(&span, "correlation_id").as_deref(), Some("run-1"), "{mode:?}");
+        assert_eq!(text(&span, "tenant.id").as_deref(), Some("acme"), "{mode:?}");
+        assert_eq!(values(&sent, "baggage"), ["region=eu"], "{mode:?}");
+    }
+}
+
+#[test]
+fn a_link_that_the_application_adds_to_a_lineage_is_one_more() {
+    let mut lineage = lineage(&[message(1, &[])], 50);
+    lineage.links.extend(lineage.links.clone());
+    let (span, _) = processed(lineage);
+    assert_eq!((span.links.len(), attribute(&span, "throughline.links.total")), (2, None));
 }

@@ -175,6 +175,31 @@ fn the_message_brings_its_ids_and_baggage_whatever_the_mode() {
     }
 }
 
+/// The ambient trace is the one that goes on: its state and its flags, not the message's.
+#[test]
+fn an_ambient_trace_keeps_its_own_state_and_its_id_where_the_message_has_none() {
+    let pipeline = Pipeline::new();
+    let request = headers(&[
+        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03"),
+        ("tracestate", "ot=th:8,vendor==x"),
+        ("x-correlation-id", "order-7"),
+    ]);
+    process("requests").headers(&request).parent(pipeline.context()).run_sync(|_| {
+        let message = headers(&[("traceparent", PARENT), ("tracestate", "other=1"), ("x-tenant-id", "acme")]);
+        process("orders").headers(&message).mode(ContextMode::Ambient).run_sync(|_| {
+            let out = inject_trace_headers(Headers::new());
+            assert_eq!(values(&out, "tracestate"), ["ot=th:8,vendor==x"]);
+            assert_eq!(values(&out, "x-correlation-id"), ["order-7"]);
+            assert_eq!(values(&out, "x-tenant-id"), ["acme"]);
+            let parent = values(&out, "traceparent").remove(0);
+            assert!(
+                parent.contains("4bf92f3577b34da6a3ce929d0e0e4736") && parent.ends_with("-03"),
+                "{parent}"
+            );
+        });
+    });
+}
+
 #[test]
 fn a_new_trace_keeps_the_correlation_id_that_the_messages_trace_gave() {
     let pipeline = Pipeline::new();
