@@ -2,7 +2,7 @@
 
 use crate::Signal;
 use crate::schema::{self, Column, Kind, Repeated, Schema};
-use crate::view::{LogsView, TracesView};
+use crate::view::{LogsView, TracesView, messages, walk};
 use crate::wire::{Fields, MAX_DEPTH, Payload, WireError, packed_varints};
 
 /// What a request holds.
@@ -35,7 +35,7 @@ pub fn check(signal: Signal, request: &[u8]) -> Result<Counts, WireError> {
         }
         Signal::Metrics => {
             scan(&schema::METRICS_REQUEST, request, MAX_DEPTH)?;
-            Ok(Counts { items: crate::metrics::count_points(request)?, rejected: 0 })
+            Ok(Counts { items: count_points(request)?, rejected: 0 })
         }
     }
 }
@@ -50,6 +50,21 @@ fn count_spans(request: &[u8]) -> Result<Counts, WireError> {
         Ok(())
     })?;
     Ok(counts)
+}
+
+/// How many data points a checked request holds.
+fn count_points(request: &[u8]) -> Result<u64, WireError> {
+    let mut points = 0;
+    walk(request, &mut |_, _, raw| {
+        for field in Fields::new(raw) {
+            let field = field?;
+            if matches!(field.number, 5 | 7 | 9 | 10 | 11) {
+                points += messages(field.bytes()?, 1).count() as u64;
+            }
+        }
+        Ok(())
+    })?;
+    Ok(points)
 }
 
 /// `depth`: how many levels may still nest below this message.

@@ -13,6 +13,17 @@ pub use write::{logs, traces};
 
 use crate::model::{KeyValue, Value};
 
+impl Value {
+    /// The value as text: strings, bytes (hex) and infinities bare, the rest as JSON would write it.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        match value(self) {
+            Json::String(text) => text,
+            other => other.to_string(),
+        }
+    }
+}
+
 /// A value as plain JSON, the way viewers show it: bytes as hex, 64-bit integers as numbers, a double that JSON cannot
 /// carry (NaN, infinities) as its name.
 #[must_use]

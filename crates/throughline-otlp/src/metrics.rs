@@ -145,21 +145,6 @@ pub fn decode_metrics(request: &[u8]) -> Result<Vec<Metric>, WireError> {
     Ok(metrics)
 }
 
-/// How many data points a checked request holds.
-pub(crate) fn count_points(request: &[u8]) -> Result<u64, WireError> {
-    let mut points = 0;
-    walk(request, &mut |_, _, raw| {
-        for field in Fields::new(raw) {
-            let field = field?;
-            if matches!(field.number, 5 | 7 | 9 | 10 | 11) {
-                points += messages(field.bytes()?, 1).count() as u64;
-            }
-        }
-        Ok(())
-    })?;
-    Ok(points)
-}
-
 fn data(raw: &[u8]) -> Result<Data, WireError> {
     let mut data = Data::Unknown;
     for field in Fields::new(raw) {

@@ -268,17 +268,6 @@ impl SpanKind {
     }
 }
 
-impl Value {
-    /// The value as text: strings, bytes (hex) and infinities bare, the rest as JSON would write it.
-    #[must_use]
-    pub fn to_text(&self) -> String {
-        match crate::json::value(self) {
-            serde_json::Value::String(text) => text,
-            other => other.to_string(),
-        }
-    }
-}
-
 /// First attribute whose key is `key` or an older name for it; the exact name wins.
 #[must_use]
 pub fn find<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a Value> {
