@@ -2,14 +2,19 @@
 //! apart, besides [`super::name`].
 
 use super::spec::{Payload, SpanSpec};
+use super::start::ids;
 use crate::settings::Profile;
 use opentelemetry::{KeyValue, Value};
 use std::sync::Arc;
 use throughline_semconv::{attribute, legacy, own};
 
 impl SpanSpec {
-    /// Everything known at creation but the ids.
-    pub(super) fn describe(&mut self) -> Vec<KeyValue> {
+    /// Everything known at creation. What the application has set takes the place of ours.
+    pub(super) fn describe(
+        &mut self,
+        correlation: Option<Arc<str>>,
+        tenant: Option<Arc<str>>,
+    ) -> Vec<KeyValue> {
         let mut out = Vec::with_capacity(20 + self.attributes.len());
         if let Some(destination) = &self.destination {
             out.push(KeyValue::new(attribute::MESSAGING_SYSTEM, self.system.clone()));
@@ -21,10 +26,16 @@ impl SpanSpec {
         self.describe_message(&mut out);
         self.describe_headers(&mut out);
         self.describe_batch(&mut out);
+        ids(&mut out, correlation, tenant);
         for attribute in std::mem::take(&mut self.attributes) {
             put(&mut out, attribute);
         }
         out
+    }
+
+    /// Whether the application has set this attribute.
+    pub(super) fn sets(&self, key: &str) -> bool {
+        self.attributes.iter().any(|known| known.key.as_str() == key)
     }
 
     fn describe_operation(&self, out: &mut Vec<KeyValue>) {

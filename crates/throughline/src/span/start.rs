@@ -49,9 +49,9 @@ impl SpanSpec {
         if tracer::is_dropped_for_certain(&parent) {
             return self.activate(tracer::pass_through(parent), measured);
         }
-        let mut attributes = self.describe();
         let known_id = correlation_id(&parent);
-        ids(&mut attributes, known_id.clone(), tenant(&parent));
+        let id_is_to_come = known_id.is_none() && !self.sets(own::CORRELATION_ID);
+        let mut attributes = self.describe(known_id, tenant(&parent));
         let links = cap(links, links_left_out, &mut attributes);
         let builder = SpanBuilder {
             span_kind: Some(self.kind()),
@@ -64,7 +64,7 @@ impl SpanSpec {
             ..SpanBuilder::default()
         };
         let active = self.activate(tracer::build(builder, parent), measured);
-        if known_id.is_none() {
+        if id_is_to_come {
             id_of_new_trace(active.span().context());
         }
         active
@@ -85,8 +85,8 @@ impl SpanSpec {
             }
             (ContextMode::None, Some(incoming)) => rootless(incoming),
             (ContextMode::Inherit | ContextMode::Ambient, None) => match &self.lineage {
-                Some(lineage) if self.operation == Operation::Process => overlay(base, &lineage.agreed),
-                _ => base.clone(),
+                Some(lineage) => overlay(base, &lineage.agreed),
+                None => base.clone(),
             },
             (ContextMode::Link, None) => {
                 link_ambient(base, &mut links);
@@ -234,7 +234,7 @@ fn cap(mut links: Vec<Link>, left_out: usize, attributes: &mut Vec<KeyValue>) ->
     links
 }
 
-fn ids(attributes: &mut Vec<KeyValue>, correlation: Option<Arc<str>>, tenant: Option<Arc<str>>) {
+pub(super) fn ids(attributes: &mut Vec<KeyValue>, correlation: Option<Arc<str>>, tenant: Option<Arc<str>>) {
     if let Some(id) = correlation {
         attributes.push(KeyValue::new(attribute::MESSAGING_MESSAGE_CONVERSATION_ID, Arc::clone(&id)));
         attributes.push(KeyValue::new(own::CORRELATION_ID, id));

@@ -158,8 +158,14 @@ fn a_poll_span_links_its_messages_and_stays_where_it_is() {
     let pipeline = Pipeline::new();
     let base = pipeline.context().with_span(pipeline.provider.tracer("app").start("loop"));
     let ambient = base.span().span_context().span_id();
-    poll("orders").lineage(lineage(&[message(1, &[])], 50)).parent(base).run_sync(|_| ());
+    let message = message(1, &[("x-correlation-id", "run-1")]);
+    poll("orders").lineage(lineage(&[message], 50)).parent(base).run_sync(|_| ());
     let span = pipeline.span("poll orders");
+    assert_eq!(
+        text(&span, "correlation_id").as_deref(),
+        Some("run-1"),
+        "what all agree on is not on the links"
+    );
     assert_eq!((span.parent_span_id, span.links.len()), (ambient, 1));
     assert_eq!(attribute(&span, "messaging.batch.message_count"), Some(Value::I64(1)), "even when it is 1");
     assert_eq!(attribute(&span, "linked_trace_id_hash"), None, "the hash is the batch's, not the poll's");

@@ -185,3 +185,16 @@ fn what_was_found_in_the_headers_is_on_the_span() {
         );
     }
 }
+
+#[test]
+fn what_the_application_sets_takes_the_place_of_ours() {
+    for headers in [headers(&[("traceparent", PARENT), ("x-tenant-id", "acme")]), headers(&[])] {
+        let pipeline = Pipeline::new();
+        let spec = process("t").headers(&headers).parent(pipeline.context());
+        spec.set("correlation_id", "mine").set("tenant.id", "other").run_sync(|_| ());
+        let span = pipeline.span("process t");
+        // `text` fails if a key was exported twice.
+        assert_eq!(text(&span, "correlation_id").as_deref(), Some("mine"));
+        assert_eq!(text(&span, "tenant.id").as_deref(), Some("other"));
+    }
+}
