@@ -61,7 +61,8 @@ impl<'a> ErrorRef<'a> {
         }
     }
 
-    /// The error as a `T`, whether it was returned as it is, boxed, or is the cause of another error.
+    /// The error as a `T`, whether it was returned as it is, boxed, or is a cause of a boxed error. (The causes of an error
+    /// that is returned as a type of its own cannot be looked into: register a hook for that type.)
     #[must_use]
     pub fn downcast_cause<T: Error + 'static>(self) -> Option<&'a T> {
         match self.0 {
