@@ -1,5 +1,5 @@
 //! The loop of a worker, three times: nobody traces, traced by hand, traced by ours. Same broker, same messages, the next
-//! message sent without waiting for the last one's delivery report, at most [`IN_FLIGHT`] of them open.
+//! message sent without waiting for the last one's delivery report, at most `IN_FLIGHT` of them open.
 
 use std::collections::VecDeque;
 use std::time::Instant;
