@@ -14,6 +14,8 @@ struct Part {
 const PARTS: &[Part] = &[
     Part { program: "java", packages: &["default-jdk-headless"], used_for: "Apache Kafka" },
     Part { program: "mvn", packages: &["maven"], used_for: "fetching Apache Kafka" },
+    Part { program: "curl", packages: &["curl"], used_for: "the source's smoke test" },
+    Part { program: "jq", packages: &["jq"], used_for: "the source's smoke test" },
     Part { program: "chromium", packages: &["chromium"], used_for: "the test of the page" },
 ];
 

@@ -1,8 +1,11 @@
 //! The demo that stays up: the source's curl, the query APIs, the commands that ask it, and its end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
+use throughline_e2e::kafka::skip;
 
 use super::process::{Demo, get, run, runs, signal, wait_for};
 
@@ -51,6 +54,27 @@ fn the_sources_curl_gives_one_trace_on_every_api() {
         shown.stdout.contains("linked_trace_id_count: 1").then_some(shown.stdout)
     });
     assert!(text.contains("- batcher (linked)"), "{text}");
+}
+
+/// The smoke test of the source, as it stands there: curl, a wait, Tempo's API through jq.
+#[test]
+fn the_sources_smoke_test_prints_its_spans() {
+    let found = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    if !found("curl") || !found("jq") {
+        return skip("the source's smoke test needs curl and jq: apt-get install curl jq");
+    }
+    let mut demo = Demo::start(&[]);
+    demo.event("run");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/smoke.sh");
+    let checkout = format!("{}/rpc/checkout/start", demo.url("api"));
+    let output = Command::new("bash").arg(script).args([&checkout, demo.url("tempo")]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    for span in
+        ["POST /rpc/checkout/start", "send orders", "process orders", "process payments", "duration_ms"]
+    {
+        assert!(said.contains(span), "no {span} in {said}");
+    }
 }
 
 /// Each CONSUMER's parent is the PRODUCER on the same topic.
