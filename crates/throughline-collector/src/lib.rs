@@ -1,9 +1,9 @@
 //! The backend's running part: receive, journal, keep.
 //!
-//! In the order a request travels: [`receive`] takes OTLP off the wire, [`intake`] checks it and appends it to the
-//! journal, the answer goes out once the journal says it is durable, [`pipeline`] decides what the [`keep`] threads do
-//! next, which is to index it in the store and announce its traces. Metrics leave at intake, for [`series`].
-//! [`backend`] builds, runs and drains all of it over one [`folder`].
+//! In the order a request travels: `receive` takes OTLP off the wire, `intake` checks it and appends it to the
+//! journal, the answer goes out once the journal says it is durable, `pipeline` decides what the `keep` threads do
+//! next, which is to index it in the store and announce its traces. Metrics leave at intake, for `series`.
+//! `backend` builds, runs and drains all of it over one `folder`.
 //!
 //! It prints nothing, serves no query and knows no page: what it holds is read through [`Backend::store`].
 
