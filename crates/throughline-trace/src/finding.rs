@@ -10,19 +10,22 @@ use crate::model::NodeId;
 use crate::time;
 
 mod context;
+mod fold;
 mod rules;
 
 pub(crate) use rules::{Scene, find};
 
-/// One thing that is wrong or worth knowing.
+/// One thing that is wrong or worth knowing, however often it happened at this hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What.
+    /// What. Where it happened more than once, the ids in it are those of the first time, lengths are the longest.
     pub kind: FindingKind,
-    /// At which node.
+    /// At which node: where it happened first, or longest.
     pub node: Option<NodeId>,
     /// At which hop, if it is about one.
     pub hop: Option<Hop>,
+    /// How often; one or more.
+    pub count: usize,
 }
 
 /// One hop of a message, as findings name it: `payment-worker -> payments -> email-worker`.
@@ -80,7 +83,7 @@ pub enum FindingKind {
 }
 
 /// How the context of a message came to be lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
     /// It arrived without a `traceparent`: the sender did not inject one, or something on the way dropped it.
     NotInjected,
@@ -150,39 +153,74 @@ impl fmt::Display for Hop {
     }
 }
 
-/// One sentence: what, at which hop, told from what.
+/// One sentence: what and how often, at which hop, told from what.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            FindingKind::ContextLost { .. } => f.write_str("the trace is lost")?,
-            FindingKind::MissingParent { span_id } => write!(f, "parent span {span_id} was not received")?,
-            FindingKind::ClockSkew { .. } => f.write_str("clock skew")?,
-            FindingKind::ParentLoop => f.write_str("a span is its own ancestor; the loop is cut at it")?,
-            FindingKind::SpanIdReused { span_id } => write!(f, "span id {span_id} is used twice")?,
-            FindingKind::HeadersConflict => {
-                f.write_str("a message carried two different traceparent headers")?
-            }
-            FindingKind::HeadersDropped { names } => {
-                write!(f, "headers left out of a message for its size: {names}")?;
-            }
-            FindingKind::StaleContext { .. } => {
-                f.write_str("a context was used again after its span had ended")?
-            }
-            FindingKind::NotConsumed => f.write_str("no processing of a message is known")?,
-        }
+        f.write_str(&if self.count > 1 { self.what_many() } else { self.what() })?;
         if let Some(hop) = &self.hop {
             write!(f, " at {hop}")?;
         }
+        let (up_to, one) = if self.count > 1 { ("up to ", ", for one") } else { ("", "") };
         match &self.kind {
             FindingKind::ContextLost { cause, other } => {
                 write!(f, ": {cause}")?;
-                other.map_or(Ok(()), |other| write!(f, "; the other half is trace {other}"))
+                other.map_or(Ok(()), |other| write!(f, "; the other half is trace {other}{one}"))
+            }
+            FindingKind::MissingParent { span_id } | FindingKind::SpanIdReused { span_id }
+                if self.count > 1 =>
+            {
+                write!(f, ": {span_id}{one}")
             }
             FindingKind::ClockSkew { nanos } => {
-                write!(f, ": it happened {} before its cause", time::duration(*nanos))
+                write!(f, ": it happened {up_to}{} before its cause", time::duration(*nanos))
             }
-            FindingKind::StaleContext { nanos } => write!(f, ": {} after", time::duration(*nanos)),
+            FindingKind::StaleContext { nanos } => write!(f, ": {up_to}{} after", time::duration(*nanos)),
             _ => Ok(()),
+        }
+    }
+}
+
+impl Finding {
+    /// What happened, if it happened once.
+    fn what(&self) -> String {
+        match &self.kind {
+            FindingKind::ContextLost { .. } => "the trace is lost".to_owned(),
+            FindingKind::MissingParent { span_id } => format!("parent span {span_id} was not received"),
+            FindingKind::ClockSkew { .. } => "clock skew".to_owned(),
+            FindingKind::ParentLoop => "a span is its own ancestor; the loop is cut at it".to_owned(),
+            FindingKind::SpanIdReused { span_id } => format!("span id {span_id} is used twice"),
+            FindingKind::HeadersConflict => "a message carried two different traceparent headers".to_owned(),
+            FindingKind::HeadersDropped { names } => {
+                format!("headers left out of a message for its size: {names}")
+            }
+            FindingKind::StaleContext { .. } => {
+                "a context was used again after its span had ended".to_owned()
+            }
+            FindingKind::NotConsumed => "no processing of a message is known".to_owned(),
+        }
+    }
+
+    /// The same, if it happened more than once.
+    fn what_many(&self) -> String {
+        let count = self.count;
+        match &self.kind {
+            FindingKind::ContextLost { .. } => format!("the trace is lost {count} times"),
+            FindingKind::MissingParent { .. } => format!("{count} parent spans were not received"),
+            FindingKind::ClockSkew { .. } => format!("clock skew {count} times"),
+            FindingKind::ParentLoop => {
+                format!("{count} spans are their own ancestors; the loops are cut at them")
+            }
+            FindingKind::SpanIdReused { .. } => format!("{count} spans have the id of another one"),
+            FindingKind::HeadersConflict => {
+                format!("{count} messages carried two different traceparent headers each")
+            }
+            FindingKind::HeadersDropped { names } => {
+                format!("headers left out of {count} messages for their size: {names}")
+            }
+            FindingKind::StaleContext { .. } => {
+                format!("contexts were used again after their spans had ended, {count} times")
+            }
+            FindingKind::NotConsumed => format!("no processing of {count} messages is known"),
         }
     }
 }
@@ -196,3 +234,6 @@ impl fmt::Display for Cause {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -126,6 +126,7 @@ fn finding(trace: &Trace, finding: &Finding) -> Json {
         "kind": finding.name(),
         "severity": finding.severity().as_str(),
         "message": finding.to_string(),
+        "count": finding.count,
         "hop": hop.map(ToString::to_string),
         "from": hop.and_then(|hop| hop.from.as_deref()),
         "destination": hop.and_then(|hop| hop.destination.as_deref()),

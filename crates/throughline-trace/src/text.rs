@@ -49,6 +49,8 @@ pub enum Form {
 
 /// How many contributing traces are listed; the rest is counted.
 const CONTRIBUTORS_LISTED: usize = 20;
+/// How many findings are told; the rest is counted, problems come first.
+const FINDINGS_TOLD: usize = 8;
 /// The least width anything is laid out for.
 const NARROWEST: usize = 20;
 
@@ -67,14 +69,22 @@ pub fn render(trace: &Trace, options: &TextOptions) -> String {
     }
     lines.push(Line::default());
     lines.extend(summary(trace).wrap(width));
-    for finding in &trace.findings {
+    lines.extend(findings(trace).into_iter().flat_map(|finding| finding.wrap(width)));
+    lines.iter().map(|line| line.write(width, options.colour) + "\n").collect()
+}
+
+/// The first findings, and how many there are besides.
+fn findings(trace: &Trace) -> Vec<Line> {
+    let told = trace.findings.iter().take(FINDINGS_TOLD).map(|finding| {
         let (style, mark) = match finding.severity() {
             Severity::Problem => (Style::Error, '!'),
             Severity::Notice => (Style::Quiet, '·'),
         };
-        lines.extend(Line::styled(style, format!("{mark} {finding}")).wrap(width));
-    }
-    lines.iter().map(|line| line.write(width, options.colour) + "\n").collect()
+        Line::styled(style, format!("{mark} {finding}"))
+    });
+    let rest = trace.findings.len().saturating_sub(FINDINGS_TOLD);
+    let more = format!("… and {}; the JSON form has all", counted(rest, "more finding"));
+    told.chain((rest > 0).then(|| Line::styled(Style::Quiet, more))).collect()
 }
 
 /// `2.41 s · 14 spans · 4 services (api, …) · 1 error · correlation … · tenant … · started …`

@@ -68,6 +68,7 @@ fn lost_on_arrival(scene: &Scene<'_>, node: &Node, span: &Span, messages: &Messa
             destination: hop::destination(span).or_else(|| send.and_then(hop::destination)),
             to: Some(span.service().to_owned()),
         }),
+        count: 1,
     })
 }
 
@@ -107,6 +108,7 @@ fn lost_after_send(scene: &Scene<'_>, node: &Node, span: &Span, messages: &Messa
                 destination: hop::destination(span),
                 to: Some(process.service().to_owned()),
             }),
+            count: 1,
         });
     }
     lost
@@ -154,6 +156,7 @@ pub(super) fn not_consumed(scene: &Scene<'_>) -> Vec<Finding> {
             destination: node.span().and_then(hop::destination),
             to: None,
         }),
+        count: 1,
     };
     scene.nodes.iter().filter(is_open).map(tell).collect()
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use throughline_otlp::{Span, SpanId, SpanKind, TraceId, Value};
 use throughline_semconv::own;
 
-use super::{Finding, FindingKind, Hop, context};
+use super::{Finding, FindingKind, Hop, context, fold};
 use crate::hop;
 use crate::model::{Neighbour, Node, NodeId, NodeKind, State};
 
@@ -24,7 +24,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) state: State,
 }
 
-/// All findings: problems first, then in the order of the tree.
+/// All findings, one for each kind and hop: problems first, then in the order of the tree.
 pub(crate) fn find(scene: &Scene<'_>) -> Vec<Finding> {
     let mut findings = context::lost_contexts(scene);
     let mut ids = HashSet::new();
@@ -36,9 +36,13 @@ pub(crate) fn find(scene: &Scene<'_>) -> Vec<Finding> {
         kind: FindingKind::ParentLoop,
         node: Some(*id),
         hop: None,
+        count: 1,
     }));
     findings.extend(context::not_consumed(scene));
-    findings.sort_by_key(|finding| (finding.severity(), finding.node, finding.name()));
+    let by_place = |finding: &Finding| (finding.severity(), finding.node, finding.name());
+    findings.sort_by_key(by_place);
+    let mut findings = fold::fold(findings);
+    findings.sort_by_key(by_place);
     findings
 }
 
@@ -59,7 +63,7 @@ fn of_node(scene: &Scene<'_>, node: &Node) -> Vec<Finding> {
             (of_span(node, span, above), hop(above.map(|above| above.service()), queue, Some(span.service())))
         }
     };
-    kinds.into_iter().map(|kind| Finding { kind, node: Some(node.id), hop: hop.clone() }).collect()
+    kinds.into_iter().map(|kind| Finding { kind, node: Some(node.id), hop: hop.clone(), count: 1 }).collect()
 }
 
 fn of_span(node: &Node, span: &Span, above: Option<&Span>) -> Vec<FindingKind> {
@@ -69,8 +73,12 @@ fn of_span(node: &Node, span: &Span, above: Option<&Span>) -> Vec<FindingKind> {
     if span.attribute(own::HEADERS_CONFLICT) == Some(&Value::Bool(true)) {
         kinds.push(FindingKind::HeadersConflict);
     }
-    let dropped = span.attribute(own::HEADERS_DROPPED).and_then(hop::text);
-    kinds.extend(dropped.map(|names| FindingKind::HeadersDropped { names }));
+    // An event for each message; an attribute in earlier versions of the library.
+    let of_events = span.events.iter().flat_map(|event| &event.attributes);
+    let dropped = span.attributes.iter().chain(of_events).filter(|kv| kv.key == own::HEADERS_DROPPED);
+    kinds.extend(
+        dropped.filter_map(|kv| hop::text(&kv.value)).map(|names| FindingKind::HeadersDropped { names }),
+    );
     kinds
 }
 
@@ -101,5 +109,5 @@ fn reused(node: &Node, ids: &mut HashSet<(SpanId, SpanKind)>) -> Option<Finding>
     let span = node.span()?;
     let first = ids.insert((span.span_id, span.kind));
     let kind = FindingKind::SpanIdReused { span_id: span.span_id };
-    (!first).then_some(Finding { kind, node: Some(node.id), hop: None })
+    (!first).then_some(Finding { kind, node: Some(node.id), hop: None, count: 1 })
 }
