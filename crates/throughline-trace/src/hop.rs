@@ -9,6 +9,9 @@ use throughline_semconv::{attribute, own};
 
 use crate::model::{Direction, Neighbour};
 
+/// A millisecond, what a record's timestamp is exact to.
+const MILLI: i128 = 1_000_000;
+
 /// Names one message wherever it is met, without trace context: what joins a send to its processing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HopKey {
@@ -44,7 +47,8 @@ pub struct Wait {
 pub enum WaitSource {
     /// The record's own timestamp, in whole milliseconds.
     RecordTimestamp,
-    /// The start of the send span, because the record's timestamp is not on the span.
+    /// The start of the send span: the record's timestamp is not at hand, or it is the start's own millisecond and thus
+    /// says no more than the start, only less exactly.
     SendStart,
 }
 
@@ -160,18 +164,25 @@ pub(crate) fn wait(span: &Span, known: &Known<'_>) -> Option<Wait> {
         return Some(wait);
     }
     let over_links = span.links.iter().filter_map(|link| wait_over(span, link, known));
-    let oldest = millis(&span.attributes, own::BATCH_OLDEST_ORIGIN).and_then(|from| {
-        Some(Wait {
-            destination: destination(span)?,
-            partition: None,
-            offset: None,
-            from,
-            until: span.start,
-            source: WaitSource::RecordTimestamp,
-        })
-    });
-    // On a tie a link comes first (`min_by_key` keeps the first): it knows partition and offset.
-    over_links.chain(oldest).min_by_key(|wait| wait.from)
+    let over_links = over_links.min_by_key(|wait| wait.from);
+    // The link knows partition and offset, so the batch's own statement must add something to be told instead.
+    match (over_links, oldest_of_batch(span)) {
+        (Some(link), Some(oldest)) if link.from.since(oldest.from) < MILLI => Some(link),
+        (_, Some(oldest)) => Some(oldest),
+        (link, None) => link,
+    }
+}
+
+/// What a batch says itself of its oldest message.
+fn oldest_of_batch(span: &Span) -> Option<Wait> {
+    Some(Wait {
+        destination: destination(span)?,
+        partition: None,
+        offset: None,
+        from: millis(&span.attributes, own::BATCH_OLDEST_ORIGIN)?,
+        until: span.start,
+        source: WaitSource::RecordTimestamp,
+    })
 }
 
 /// How long the message behind one link of a process span waited.
@@ -180,9 +191,14 @@ pub(crate) fn wait_over(span: &Span, link: &model::Link, known: &Known<'_>) -> O
     wait_from(span, &link.attributes, send.filter(|send| is_send(send)))
 }
 
-/// From the record's timestamp in `message` (the attributes that describe the one message), else from its send.
+/// From the record's timestamp in `message` (the attributes that describe the one message), else from its send. The
+/// timestamp is cut to its millisecond: where the send began in that very one, counting from the timestamp would begin
+/// the wait before its own cause.
 fn wait_from(span: &Span, message: &[KeyValue], send: Option<&Span>) -> Option<Wait> {
     let (from, source) = match (millis(message, own::RECORD_TIMESTAMP), send) {
+        (Some(from), Some(send)) if (0..MILLI).contains(&send.start.since(from)) => {
+            (send.start, WaitSource::SendStart)
+        }
         (Some(from), _) => (from, WaitSource::RecordTimestamp),
         (None, Some(send)) => (send.start, WaitSource::SendStart),
         (None, None) => return None,
@@ -215,5 +231,61 @@ pub(crate) fn int(value: &Value) -> Option<i64> {
         Value::Int(int) => Some(*int),
         Value::Str(text) => text.parse().ok(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{assemble, cases};
+
+    /// The wait of the one process span, whose send starts so many nanoseconds after 1,003 ms.
+    fn check(late: u64, process: &str) -> (u64, WaitSource, Option<String>) {
+        let text = format!(
+            "1 01 - api server 1000-1012 POST /
+            1 02 01 api producer 1003-1006 send orders ; messaging.destination.name=orders
+            1 03 {process}"
+        );
+        let mut spans = cases::spans(&text);
+        spans[1].start.0 += late;
+        let trace = assemble(cases::input(spans, &[]));
+        let wait = trace.nodes.iter().find_map(|node| node.wait.clone()).unwrap();
+        assert!(wait.from >= trace.start);
+        (wait.from.0, wait.source, wait.partition)
+    }
+
+    #[test]
+    fn a_wait_counts_from_the_timestamp_but_not_from_before_its_own_send() {
+        let of = |timestamp: u64| {
+            format!(
+                "02 w consumer 1043-1053 process ; messaging.destination.name=orders throughline.record.timestamp={timestamp}"
+            )
+        };
+        let (stamp, send) = (WaitSource::RecordTimestamp, WaitSource::SendStart);
+        for (late, timestamp, from, source) in [
+            (540_000, 1003, 1_003_540_000, send),
+            (0, 1003, 1_003_000_000, send),
+            (999_999, 1003, 1_003_999_999, send),
+            // Later than the start: the message was made, or arrived, after the send had begun.
+            (540_000, 1004, 1_004_000_000, stamp),
+            // A millisecond or more before it: two clocks, or a timestamp that the application chose.
+            (540_000, 1002, 1_002_000_000, stamp),
+        ] {
+            assert_eq!(check(late, &of(timestamp)), (from, source, None), "{late} {timestamp}");
+        }
+    }
+
+    #[test]
+    fn a_batch_that_states_its_oldest_message_in_whole_milliseconds_still_names_its_partition() {
+        let of = |oldest: u64| {
+            format!(
+                "- w consumer 1043-1053 process ; messaging.destination.name=orders {}={oldest} ; >1/02 \
+                 messaging.destination.partition.id=p2 throughline.record.timestamp=1003",
+                own::BATCH_OLDEST_ORIGIN
+            )
+        };
+        let named = (1_003_540_000, WaitSource::SendStart, Some("p2".to_owned()));
+        assert_eq!(check(540_000, &of(1003)), named);
+        assert_eq!(check(540_000, &of(1001)), (1_001_000_000, WaitSource::RecordTimestamp, None));
     }
 }
