@@ -14,7 +14,7 @@ use crate::tree;
 /// Nothing new for this long and a trace is quiet. Longer than the exporters' usual batch delay and a batch's
 /// two-second window.
 const QUIET_AFTER_NANOS: u128 = 5_000_000_000;
-/// The same while a parent is missing: a parent is sent only when it ends, after its children.
+/// The same while a parent is missing that may still run: a parent is sent only when it ends, after its children.
 const QUIET_AFTER_WITH_A_PARENT_MISSING_NANOS: u128 = 60_000_000_000;
 
 /// Assembles the picture of one trace. Total: any spans give a picture, and their order makes no difference.
@@ -97,10 +97,17 @@ fn extent(nodes: &[Node], logs: &[LogRecord], now: UnixNanos) -> (UnixNanos, Uni
 }
 
 fn state(nodes: &[Node], end: UnixNanos, now: UnixNanos) -> State {
-    let missing = nodes.iter().any(|node| matches!(node.what, NodeKind::Missing(_)));
-    let quiet_after = if missing { QUIET_AFTER_WITH_A_PARENT_MISSING_NANOS } else { QUIET_AFTER_NANOS };
+    let awaited = nodes.iter().any(|node| is_awaited(nodes, node));
+    let quiet_after = if awaited { QUIET_AFTER_WITH_A_PARENT_MISSING_NANOS } else { QUIET_AFTER_NANOS };
     // Distance either way: an end in the future is a clock that is ahead, not a trace that never ends.
     if now.since(end).unsigned_abs() < quiet_after { State::Arriving } else { State::Quiet }
+}
+
+/// Whether this is a missing parent that is likely to come yet: one whose own process works on below it. A caller that
+/// its callees alone name (a gateway, a producer elsewhere) has ended when they have, or is not traced at all.
+fn is_awaited(nodes: &[Node], node: &Node) -> bool {
+    let children = || node.children.iter().filter_map(|id| nodes.get(id.0)?.span());
+    matches!(node.what, NodeKind::Missing(_)) && !children().all(tree::enters_process)
 }
 
 fn services(nodes: &[Node]) -> Vec<String> {
@@ -127,4 +134,52 @@ fn tenant(nodes: &[Node]) -> Option<String> {
 fn distinct(items: impl Iterator<Item = String>) -> Vec<String> {
     let mut seen = std::collections::HashSet::new();
     items.filter(|item| seen.insert(item.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cases;
+
+    /// The state so many seconds after the one-second-long trace ended.
+    fn check(text: &str, seconds: u64) -> State {
+        let mut input = cases::input(cases::spans(text), &[]);
+        input.now = cases::millis(2_000 + 1_000 * seconds);
+        assemble(input).state
+    }
+
+    #[test]
+    fn only_a_parent_that_may_still_run_keeps_a_trace_arriving() {
+        let (remote, own) = ("flags=769", "flags=257");
+        for (span, quiet_after) in [
+            ("- api server 1000-2000 GET /".to_owned(), 5),
+            // Behind a gateway, or sent by somebody who is not traced.
+            ("0a api server 1000-2000 GET /".to_owned(), 5),
+            ("0a api consumer 1000-2000 process".to_owned(), 5),
+            (format!("0a api internal 1000-2000 call ; {remote}"), 5),
+            // Within one process: the request still runs.
+            ("0a api internal 1000-2000 validate".to_owned(), 60),
+            ("0a api client 1000-2000 GET /".to_owned(), 60),
+            (format!("0a api consumer 1000-2000 process ; {own}"), 60),
+        ] {
+            let text = format!("1 01 {span}\n1 02 01 api internal 1001-1002 validate");
+            assert_eq!(check(&text, quiet_after - 1), State::Arriving, "{text}");
+            assert_eq!(check(&text, quiet_after), State::Quiet, "{text}");
+        }
+        let both = "1 01 0a api server 1000-2000 GET /\n1 02 0a edge internal 1001-1002 render";
+        assert_eq!(check(both, 59), State::Arriving, "the gateway itself works on");
+    }
+
+    #[test]
+    fn a_real_root_comes_before_an_earlier_orphan() {
+        let text = "
+            1 01 - api server 1000-2000 GET /
+            1 02 0a edge server 900-950 GET /
+            1 03 03 loop internal 800-850 again
+            1 04 - api internal 1500-1600 second";
+        let trace = cases::trace(text, &[]);
+        let services: Vec<_> = trace.spans().map(Span::service).collect();
+        assert_eq!(services, ["api", "api", "loop", "edge"]);
+        assert_eq!(trace.start, cases::millis(800), "the extent is everything's");
+    }
 }

@@ -49,7 +49,7 @@ pub struct Trace {
     pub id: TraceId,
     /// Spans and missing parents, depth first; siblings by start. A [`NodeId`] is an index into this.
     pub nodes: Vec<Node>,
-    /// Nodes without a parent, by start.
+    /// Nodes without a parent: spans that were sent as roots, then ghosts and cut loops; each by start.
     pub roots: Vec<NodeId>,
     /// Services in the order of `nodes`.
     pub services: Vec<String>,
@@ -123,7 +123,7 @@ pub struct Missing {
 /// Whether more of a trace is likely to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Something ended a moment ago, or a parent is missing that may still run.
+    /// Something ended a moment ago, or not long ago and a parent is missing that may still run.
     Arriving,
     /// Nothing new is expected.
     Quiet,

@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use throughline_otlp::{LogRecord, Span, SpanId, UnixNanos};
+use throughline_otlp::{LogRecord, Span, SpanId, SpanKind, UnixNanos};
 
 use crate::hop;
 use crate::model::{Missing, Node, NodeId, NodeKind};
@@ -29,6 +29,13 @@ struct Draft {
     place: Place,
     parent: Option<usize>,
     children: Vec<usize>,
+}
+
+impl Draft {
+    /// Whether it was sent as a root.
+    fn is_true_root(&self) -> bool {
+        matches!(&self.what, NodeKind::Span(span) if span.parent.is_none())
+    }
 }
 
 /// Grows the tree from the spans of one trace.
@@ -82,6 +89,17 @@ fn fuller_first(a: &Span, b: &Span) -> Ordering {
         .then_with(|| if a == b { Ordering::Equal } else { format!("{a:?}").cmp(&format!("{b:?}")) })
 }
 
+/// What the span's flags say of where its parent is; most senders say nothing.
+fn parent_is_remote(span: &Span) -> Option<bool> {
+    (span.flags & HAS_IS_REMOTE != 0).then_some(span.flags & IS_REMOTE != 0)
+}
+
+/// Whether a span is the first in its process: it says so, or its kind does.
+pub(crate) fn enters_process(span: &Span) -> bool {
+    let by_kind = matches!(span.kind, SpanKind::Server | SpanKind::Consumer);
+    parent_is_remote(span).unwrap_or(by_kind)
+}
+
 #[derive(Clone, Copy)]
 enum Parent {
     /// A root, or its own parent.
@@ -120,7 +138,7 @@ fn ghosts(spans: &[Span], parents: &[Parent], logs: &[LogRecord]) -> BTreeMap<Sp
             service: None,
             destination: None,
         });
-        if span.flags & (HAS_IS_REMOTE | IS_REMOTE) == HAS_IS_REMOTE && ghost.service.is_none() {
+        if parent_is_remote(span) == Some(false) && ghost.service.is_none() {
             ghost.service = Some(span.service().to_owned());
         }
         if hop::is_process(span) && ghost.destination.is_none() {
@@ -178,7 +196,7 @@ fn cut_loops(drafts: &mut [Draft]) -> HashSet<usize> {
     cut
 }
 
-/// Numbers the drafts depth first, siblings by place.
+/// Numbers the drafts depth first, siblings by place; roots that are ones before spans that only lack their parent.
 fn number(mut drafts: Vec<Draft>, cut: &HashSet<usize>) -> Tree {
     let mut order: Vec<usize> = (0..drafts.len()).collect();
     order.sort_unstable_by_key(|index| drafts.get(*index).map(|d| d.place));
@@ -189,6 +207,7 @@ fn number(mut drafts: Vec<Draft>, cut: &HashSet<usize>) -> Tree {
             None => roots.push(index),
         }
     }
+    roots.sort_by_key(|index| !drafts.get(*index).is_some_and(Draft::is_true_root));
     let mut tree = Tree { nodes: Vec::with_capacity(drafts.len()), roots: Vec::new(), cut: Vec::new() };
     let mut drafts: Vec<Option<Draft>> = drafts.into_iter().map(Some).collect();
     let mut stack: Vec<(usize, Option<NodeId>, usize)> = roots.iter().rev().map(|r| (*r, None, 0)).collect();
