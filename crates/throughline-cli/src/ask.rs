@@ -11,13 +11,13 @@ use crate::output::Output;
 
 /// `trace ID`.
 pub(crate) fn trace(args: &TraceArgs, output: &Output) -> Result<(), Failure> {
-    let client = Client::new(&args.client.url);
+    let client = Client::new(&args.client.url)?;
     let path = format!("/tl/v1/trace/{}", segment(&args.id));
     if args.follow {
         return follow::run(&client, &args.id, &format!("{path}/follow"), args.client.json, output);
     }
     if args.client.json {
-        return json(&client, &path, &[], output).map(drop);
+        return json(&client, &path, output);
     }
     let mut look = look(output);
     look.push(("form", args.form.clone()));
@@ -25,51 +25,51 @@ pub(crate) fn trace(args: &TraceArgs, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `search QUERY`. Nothing found is exit code 1, as with grep.
+/// `search QUERY`. Nothing found is exit code 1, as with grep, and nothing is printed, in either form. A whole trace id is
+/// that trace.
 pub(crate) fn search(args: &SearchArgs, output: &Output) -> Result<(), Failure> {
-    let client = Client::new(&args.client.url);
-    let asked = vec![("q", args.query.join(" ")), ("limit", args.limit.to_string())];
-    let found = if args.client.json {
-        json(&client, "/tl/v1/search", &asked, output)?
-    } else {
-        let found = parse(&client.text("/tl/v1/search", &asked)?)?;
-        if holds_any(&found) {
-            let look = [asked.clone(), look(output)].concat();
-            output.data(&client.text("/tl/v1/search/text", &look)?);
-        }
-        found
-    };
-    if holds_any(&found) {
-        return Ok(());
+    let query = args.query.join(" ");
+    if is_trace_id(&query) {
+        let (id, client) = (query.trim().to_owned(), args.client.clone());
+        return trace(&TraceArgs { id, follow: false, form: "nested".to_owned(), client }, output);
     }
-    Err(Failure::NotFound(format!(
-        "nothing matches {}; widen the time, or ask for less at once",
-        args.query.join(" ")
-    )))
+    let client = Client::new(&args.client.url)?;
+    let asked = vec![("q", query.clone()), ("limit", args.limit.to_string())];
+    let found = client.json("/tl/v1/search", &asked)?;
+    if !holds_any(&found) {
+        let what = format!("nothing matches {query}; widen the time, or ask for less at once");
+        return Err(Failure::NotFound(what));
+    }
+    if args.client.json {
+        output.line(&format!("{found:#}"));
+    } else {
+        let look = [asked, look(output)].concat();
+        output.data(&client.text("/tl/v1/search/text", &look)?);
+    }
+    Ok(())
+}
+
+/// Whether it can only be meant as a trace id: 32 hex digits and nothing else.
+fn is_trace_id(query: &str) -> bool {
+    let id = query.trim();
+    id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// `lineage ID-or-hash`.
 pub(crate) fn lineage(args: &LineageArgs, output: &Output) -> Result<(), Failure> {
-    let client = Client::new(&args.client.url);
+    let client = Client::new(&args.client.url)?;
     let path = format!("/tl/v1/lineage/{}", segment(&args.of));
     if args.client.json {
-        return json(&client, &path, &[], output).map(drop);
+        return json(&client, &path, output);
     }
     output.data(&client.text(&format!("{path}/text"), &look(output))?);
     Ok(())
 }
 
-/// Prints the answer, indented, and hands it back.
-fn json(client: &Client, path: &str, asked: &[(&str, String)], output: &Output) -> Result<Json, Failure> {
-    let answer = parse(&client.text(path, asked)?)?;
-    output.line(&format!("{answer:#}"));
-    Ok(answer)
-}
-
-fn parse(text: &str) -> Result<Json, Failure> {
-    serde_json::from_str(text).map_err(|error| {
-        Failure::Server(format!("the answer is not JSON ({error}); is this throughline's page port?"))
-    })
+/// Prints the answer, indented.
+fn json(client: &Client, path: &str, output: &Output) -> Result<(), Failure> {
+    output.line(&format!("{:#}", client.json(path, &[])?));
+    Ok(())
 }
 
 fn holds_any(found: &Json) -> bool {
@@ -116,7 +116,22 @@ mod tests {
             (r#"{"traces":[],"logs":[{}]}"#, true),
             ("{}", false),
         ] {
-            assert_eq!(holds_any(&parse(answer).unwrap()), expected, "{answer}");
+            assert_eq!(holds_any(&serde_json::from_str(answer).unwrap()), expected, "{answer}");
+        }
+    }
+
+    #[test]
+    fn only_a_whole_trace_id_is_taken_for_one() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        for (query, expected) in [
+            (id.to_owned(), true),
+            (format!(" {} ", id.to_uppercase()), true),
+            (id.replace('4', "g"), false),
+            (format!("{id}0"), false),
+            (format!("trace={id}"), false),
+            ("abc".to_owned(), false),
+        ] {
+            assert_eq!(is_trace_id(&query), expected, "{query}");
         }
     }
 }

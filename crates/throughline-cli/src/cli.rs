@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use throughline_checkout::Service;
 
-use crate::exit;
+use crate::exit::{self, Failure};
 use crate::quantity;
 
 /// Where a client looks for a server.
@@ -68,7 +68,7 @@ pub(crate) struct DemoArgs {
     /// Keep the data in this folder; without it, in a temporary one that goes with the demo
     #[arg(long, value_name = "FOLDER")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// How long to wait for the traces of the checkouts
+    /// How long to wait for the Kafka of --bootstrap, and then for the traces of the checkouts
     #[arg(long, value_name = "LENGTH", default_value = "60s", value_parser = quantity::length)]
     pub(crate) timeout: Duration,
     /// Show what the services log
@@ -106,6 +106,27 @@ pub(crate) struct PortArgs {
     /// The Tempo API
     #[arg(long, value_name = "PORT", default_value_t = 3200)]
     pub(crate) tempo_port: u16,
+}
+
+impl PortArgs {
+    /// Refuses one port for two listeners, which would be told as a port that somebody else has.
+    pub(crate) fn check_distinct(&self, api: Option<u16>) -> Result<(), Failure> {
+        let mut seen: Vec<(u16, &str)> = Vec::new();
+        let flags = [
+            (Some(self.otlp_grpc_port), "--otlp-grpc-port"),
+            (Some(self.otlp_http_port), "--otlp-http-port"),
+            (Some(self.ui_port), "--ui-port"),
+            (Some(self.tempo_port), "--tempo-port"),
+            (api, "--api-port"),
+        ];
+        for (port, flag) in flags.into_iter().filter_map(|(port, flag)| Some((port?, flag))) {
+            if let Some((_, other)) = seen.iter().find(|(taken, _)| port != 0 && *taken == port) {
+                return Err(Failure::Usage(format!("port {port} is given twice: {other} and {flag}")));
+            }
+            seen.push((port, flag));
+        }
+        Ok(())
+    }
 }
 
 const SERVE_HELP: &str = "\
@@ -171,9 +192,9 @@ pub(crate) enum DurabilityArg {
 }
 
 /// Where the server is, and in which form its answer is printed.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct ClientArgs {
-    /// The server, `throughline serve` or `throughline demo`
+    /// The server, `throughline serve` or `throughline demo`; plain http
     #[arg(long, value_name = "URL", env = "THROUGHLINE_URL", default_value = DEFAULT_URL)]
     pub(crate) url: String,
     /// Print JSON
@@ -213,7 +234,8 @@ Examples:
   throughline search correlation_id=4bf92f3577b34da6
   throughline search service=payment-worker error since=1h
   throughline search 'duration>500ms' kind=consumer --json
-  throughline search linked_trace_id_hash=2b011da7875bd41d";
+  throughline search linked_trace_id_hash=2b011da7875bd41d
+  throughline search 4bf92f3577b34da6a3ce929d0e0e4736    as `throughline trace`";
 
 /// Flags of `search`.
 #[derive(Debug, Args)]
@@ -265,6 +287,35 @@ mod tests {
         for command in cli.get_subcommands_mut().filter(|command| !command.is_hide_set()) {
             let help = command.render_help().to_string();
             assert!(help.contains("Examples:") && help.contains("Exit codes:"), "{help}");
+        }
+    }
+
+    #[test]
+    fn one_port_for_two_is_told_with_both_flags() {
+        let check = |line: &str| {
+            let said = match Cli::try_parse_from(line.split(' ')).unwrap().command {
+                Command::Demo(args) => args.ports.check_distinct(Some(args.api_port)),
+                Command::Serve(args) => args.ports.check_distinct(None),
+                _ => panic!("{line}"),
+            };
+            said.map_or_else(|failure| failure.to_string(), |()| String::new())
+        };
+        let cases = [
+            ("throughline serve", ""),
+            ("throughline serve --ui-port 0 --tempo-port 0", ""),
+            ("throughline serve --ui-port 3000", ""),
+            (
+                "throughline serve --ui-port 99 --tempo-port 99",
+                "port 99 is given twice: --ui-port and --tempo-port",
+            ),
+            (
+                "throughline serve --tempo-port 4317",
+                "port 4317 is given twice: --otlp-grpc-port and --tempo-port",
+            ),
+            ("throughline demo --ui-port 3000", "port 3000 is given twice: --ui-port and --api-port"),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(check(line), expected, "{line}");
         }
     }
 

@@ -6,8 +6,10 @@ Exit codes:
   0  done
   1  nothing was found; or the demo's check failed
   2  the command line is wrong, or the query is
-  3  no server answers at --url, or it answered with an error
-  4  it could not start: a port, the data folder, the broker";
+  3  no throughline answers at --url, or it answered with an error
+  4  it could not start: a port, the data folder, the broker
+Other than with 0, trace, search and lineage leave standard output empty, with --json too, and standard error says why;
+trace --follow may have printed something before.";
 
 /// A command's bad end, told in one message: what, where, what to do.
 #[derive(Debug, thiserror::Error)]

@@ -12,15 +12,17 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Looks at standard output once: colours only on a terminal, and not if `NO_COLOR` is set or the terminal is dumb.
+    /// Looks at standard output once.
     pub(crate) fn new() -> Self {
         let stdout = io::stdout();
-        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let terminal = stdout.is_terminal();
-        let colour = if terminal && !dumb && !set("NO_COLOR") { Colour::Always } else { Colour::Never };
         let width = rustix::termios::tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col));
-        Self { colour, width: width.filter(|width| terminal && *width > 0) }
+        let width = width.filter(|width| stdout.is_terminal() && *width > 0);
+        Self { colour: colour_on(&stdout), width }
+    }
+
+    /// Whether standard error takes colours.
+    pub(crate) fn talk_colour() -> Colour {
+        colour_on(&io::stderr())
     }
 
     /// Whether standard output takes colours.
@@ -54,4 +56,11 @@ impl Output {
         // Nobody is left to tell that nobody listens.
         let _ = writeln!(io::stderr().lock(), "{text}");
     }
+}
+
+/// Colours only on a terminal, and not if `NO_COLOR` is set or the terminal is dumb.
+fn colour_on(stream: &impl IsTerminal) -> Colour {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    if stream.is_terminal() && !dumb && !set("NO_COLOR") { Colour::Always } else { Colour::Never }
 }

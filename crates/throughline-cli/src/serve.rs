@@ -2,6 +2,7 @@
 
 use serde_json::Value as Json;
 use throughline_collector::{Config, DataFolder, Durability, default_data_folder};
+use throughline_trace::text::Colour;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{DurabilityArg, ServeArgs};
@@ -18,6 +19,7 @@ pub(crate) fn run(args: ServeArgs, output: &Output) -> Result<(), Failure> {
 
 async fn serve(args: ServeArgs, output: &Output) -> Result<(), Failure> {
     let json = args.json;
+    args.ports.check_distinct(None)?;
     let plan = plan(args)?;
     let kept = kept(&plan.config);
     let mut signals = Signals::new()?;
@@ -105,12 +107,17 @@ fn plan(args: ServeArgs) -> Result<Plan, Failure> {
     Ok(Plan { bind: args.bind, ports: args.ports, allow_hosts: args.allow_host, config })
 }
 
-/// Warnings of the parts go to standard error; `RUST_LOG` asks for more.
+/// Warnings of the parts go to standard error, in colour only on a terminal; `RUST_LOG` asks for more.
 pub(crate) fn log_warnings() {
     let filter = tracing_subscriber::EnvFilter::builder()
         .with_default_directive(tracing_subscriber::filter::LevelFilter::WARN.into())
         .from_env_lossy();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(Output::talk_colour() == Colour::Always)
+        .with_target(false)
+        .init();
 }
 
 /// Ctrl-C and SIGTERM, as they come.

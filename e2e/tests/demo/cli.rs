@@ -124,7 +124,11 @@ fn answers_and_exit_codes_are_as_documented() {
         &["domain-events publish", "\"matched\": 1"],
         &[],
     );
+    check(&["search", TRACE], 0, &tree, &[]);
+    check(&["search", TRACE, "--json"], 0, &["\"spanCount\": 2"], &[]);
     check(&["search", "service=nobody"], 1, &[], &["nothing matches service=nobody"]);
+    check(&["search", "service=nobody", "--json"], 1, &[], &["nothing matches service=nobody"]);
+    check(&["trace", "abc", "--json"], 1, &[], &["abc"]);
     check(&["search", "duration=3"], 2, &[], &["column 1", "duration>"]);
     check(&["lineage", "2b011da7875bd41d"], 1, &[], &["2b011da7875bd41d"]);
     check(&["lineage", "?"], 2, &[], &[]);
@@ -144,8 +148,48 @@ fn a_server_that_is_not_there_is_told_with_what_to_start() {
             assert!(ended.stderr.contains(said), "no {said:?} in {}", ended.stderr);
         }
     }
-    let ended = run(&["trace", TRACE, "--url", "no url"]);
-    assert_eq!(ended.code, Some(2), "{ended:?}");
+    for (url, said) in [("no url", "no URL"), ("https://localhost", "https is not supported, use http://")] {
+        let ended = run(&["trace", TRACE, "--url", url]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{ended:?}");
+        assert!(ended.stderr.contains(said), "{ended:?}");
+    }
+}
+
+#[test]
+fn another_server_is_told_from_one_that_found_nothing() {
+    let serve = Serve::start(&["--ephemeral"]);
+    for command in [&["trace", TRACE][..], &["trace", TRACE, "--json"], &["search", "a=b"], &["lineage", TRACE]] {
+        let ended = run(&[command, &["--url", &serve.otlp]].concat());
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(3), ""), "{ended:?}");
+        assert!(ended.stderr.contains("is not throughline") || ended.stderr.contains("answered 4"), "{ended:?}");
+    }
+}
+
+#[test]
+fn what_it_logs_has_no_colours_outside_a_terminal() {
+    let mut child = Command::new(binary())
+        .env("RUST_LOG", "info")
+        .args(["serve", "--json", "--ephemeral"])
+        .args(&FREE_PORTS[..8])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    signal(&child, "TERM");
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(said.contains("receiving OTLP") && !said.contains('\u{1b}'), "{said:?}");
+}
+
+#[test]
+fn one_port_for_two_listeners_is_told_with_both_flags() {
+    for command in ["serve", "demo"] {
+        let ended = run(&[command, "--ui-port", "7", "--tempo-port", "7"]);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains("port 7 is given twice: --ui-port and --tempo-port"), "{ended:?}");
+    }
 }
 
 #[test]
