@@ -38,9 +38,9 @@ pub(crate) fn run(args: DemoArgs, output: &Output) -> Result<(), Failure> {
 
 /// The demo's parts, in the order in which they start.
 async fn demo(args: &DemoArgs, output: &Output, signals: &mut Signals) -> Result<(), Failure> {
-    let Some(broker) = unless(signals, Broker::start(args.bootstrap.as_deref())).await? else {
-        return Ok(());
-    };
+    args.ports.check_distinct(Some(args.api_port))?;
+    let start = Broker::start(args.bootstrap.as_deref(), args.timeout, output);
+    let Some(broker) = unless(signals, start).await? else { return Ok(()) };
     let Some(server) = unless(signals, Server::start(plan(args))).await? else { return Ok(()) };
     let started = unless(signals, start_services(args, &broker, &server, output)).await;
     let ended = match started {
@@ -154,6 +154,8 @@ fn report(args: &DemoArgs, run: &Run, api: &str, addresses: Addresses, output: &
     if args.json {
         output.line(&report::json(run).to_string());
     } else {
-        output.data(&report::text(run, api, addresses, output));
+        // Where it ends now, nothing is left to try it on.
+        let next = if args.once { String::new() } else { report::next(run, api, addresses) };
+        output.data(&(report::text(run, output) + &next));
     }
 }

@@ -81,6 +81,8 @@ pub fn subscribe(
         .set("client.id", service.name())
         .set("group.id", service.name())
         .set("auto.offset.reset", "earliest")
+        .set("session.timeout.ms", "6000") // a member that was killed hands its partitions on soon
+        .set("heartbeat.interval.ms", "2000")
         .set("enable.auto.offset.store", "false") // an offset counts once its message is done: at least once
         .set("allow.auto.create.topics", "true")
         .set("topic.metadata.refresh.interval.ms", "1000")

@@ -11,11 +11,13 @@ use throughline::kafka::MockKafka;
 use throughline_checkout::events::{NOTIFICATIONS, ORDERS, PAYMENTS, SETTLEMENTS};
 
 use crate::exit::Failure;
+use crate::output::Output;
+use crate::quantity::show_length;
 
 /// Partitions of each topic that is created.
 const PARTITIONS: i32 = 3;
-/// How long a real Kafka may take to answer.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How often it is told that a real Kafka is still being waited for.
+const PROGRESS: Duration = Duration::from_secs(5);
 const TOPICS: [&str; 4] = [ORDERS, PAYMENTS, NOTIFICATIONS, SETTLEMENTS];
 
 /// A Kafka that has the demo's topics.
@@ -27,11 +29,16 @@ pub(super) enum Broker {
 }
 
 impl Broker {
-    /// Starts the embedded one, or finds the named one.
-    pub(super) async fn start(bootstrap: Option<&str>) -> Result<Self, Failure> {
+    /// Starts the embedded one, or finds the named one, which may take so long to answer.
+    pub(super) async fn start(
+        bootstrap: Option<&str>,
+        patience: Duration,
+        output: &Output,
+    ) -> Result<Self, Failure> {
         match bootstrap {
             Some(bootstrap) => {
-                create_topics(bootstrap).await?;
+                let waiting = format!("waiting for Kafka at {bootstrap}, {} at most", show_length(patience));
+                telling(&waiting, create_topics(bootstrap, patience), output).await?;
                 Ok(Self::Real(bootstrap.to_owned()))
             }
             None => {
@@ -65,18 +72,33 @@ fn mock() -> Result<Broker, KafkaError> {
     Ok(Broker::Mock(kafka))
 }
 
+/// Does the work, and says every now and then what it is waiting for.
+async fn telling<T>(waiting: &str, work: impl Future<Output = T>, output: &Output) -> T {
+    let mut work = std::pin::pin!(work);
+    // The first tick comes at once.
+    let mut ticks = tokio::time::interval(PROGRESS);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = ticks.tick() => output.talk(waiting),
+        }
+    }
+}
+
 /// Creates what is missing; what is there stays as it is.
-async fn create_topics(bootstrap: &str) -> Result<(), Failure> {
+async fn create_topics(bootstrap: &str, patience: Duration) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| {
         Failure::Start(format!(
-            "Kafka at {bootstrap} did not create the demo's topics: {error}; is --bootstrap right?"
+            "Kafka at {bootstrap} did not create the demo's topics: {error}; is --bootstrap right? It had {}; --timeout says \
+             how long it gets",
+            show_length(patience)
         ))
     };
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", bootstrap).create().map_err(|error| failed(&error))?;
     // -1: as many replicas as the cluster gives by default.
     let topics = TOPICS.map(|topic| NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(-1)));
-    let options = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
+    let options = AdminOptions::new().request_timeout(Some(patience)).operation_timeout(Some(patience));
     let created = admin.create_topics(&topics, &options).await.map_err(|error| failed(&error))?;
     for outcome in created {
         match outcome {

@@ -14,7 +14,7 @@ use crate::output::Output;
 use crate::server::{Addresses, url};
 
 /// For a person.
-pub(super) fn text(run: &Run, api: &str, addresses: Addresses, output: &Output) -> String {
+pub(super) fn text(run: &Run, output: &Output) -> String {
     let mut text = String::new();
     if let Some(trace) = run.shown().and_then(|shown| shown.trace.as_ref()) {
         let options = TextOptions { width: output.width(), colour: output.colour(), form: Form::Hops };
@@ -25,7 +25,6 @@ pub(super) fn text(run: &Run, api: &str, addresses: Addresses, output: &Output) 
         // Writing to a `String` cannot fail.
         let _ = write!(text, "\nThe failures that were provoked:\n{}", failures.concat());
     }
-    text.push_str(&next(run, api, addresses));
     text
 }
 
@@ -45,7 +44,7 @@ fn failed<'a>(trace: &'a Trace, service: &str) -> Option<&'a Span> {
 }
 
 /// What to try next, ready to be copied.
-fn next(run: &Run, api: &str, addresses: Addresses) -> String {
+pub(super) fn next(run: &Run, api: &str, addresses: Addresses) -> String {
     let Some(shown) = run.shown() else { return String::new() };
     let (id, correlation) = (shown.placed.trace_id, &shown.placed.correlation_id);
     let ui = url(addresses.ui);
@@ -105,4 +104,37 @@ fn checkout(one: &Traced) -> Json {
         "lacks": one.lack.as_ref().map(ToString::to_string),
         "spanCount": one.trace.as_ref().map(Trace::span_count),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use throughline_otlp::TraceId;
+
+    use super::*;
+    use crate::demo::checkouts::Placed;
+
+    #[test]
+    fn what_to_try_next_can_be_copied() {
+        let placed = Placed {
+            outcome: Outcome::Settled,
+            user: "usr_123",
+            trace_id: TraceId::from_hex("4bf92f3577b34da6a3ce929d0e0e4736").unwrap(),
+            correlation_id: "order-7".to_owned(),
+        };
+        let run = Run { traced: vec![Traced { placed, trace: None, lack: None }], wrong: Vec::new() };
+        for (ui, server) in [(16686, ""), (9, " --url http://127.0.0.1:9")] {
+            let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+            let addresses = Addresses { otlp_grpc: at(1), otlp_http: at(2), ui: at(ui), tempo: at(3) };
+            let text = next(&run, "http://127.0.0.1:3000", addresses);
+            for said in [
+                "curl -sX POST http://localhost:3000/rpc/checkout/start \\\n",
+                &format!("http://localhost:{ui}/trace/4bf92f3577b34da6a3ce929d0e0e4736\n"),
+                &format!("search correlation_id=order-7{server}\n"),
+            ] {
+                assert!(text.contains(said), "no {said:?} in {text}");
+            }
+        }
+    }
 }

@@ -149,7 +149,14 @@ impl Services {
                 let what = partitions.map_or("listens".to_owned(), |count| format!("has {count} partitions"));
                 output.talk(&format!("{service} {what}"));
             }
-            Event::Restarting { service, how } => output.talk(&format!("{service} {how}; starting it again")),
+            Event::Restarting { service, how } => {
+                // The broker cannot know that the old member is dead, and gives its partitions away only then.
+                let why = match service {
+                    Service::Api => String::new(),
+                    _ => "; what it receives waits until its Kafka session has timed out".to_owned(),
+                };
+                output.talk(&format!("{service} {how}; starting it again{why}"));
+            }
             Event::GaveUp(death) => output.talk(&format!("error: {death}")),
         }
     }

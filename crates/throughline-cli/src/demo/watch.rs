@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use throughline_otlp::{TraceId, UnixNanos};
 use throughline_store::Store;
-use throughline_trace::Trace;
+use throughline_trace::{State, Trace};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, timeout_at};
 
@@ -177,7 +177,17 @@ impl Run {
         if run.wrong.is_empty() {
             run.wrong = run.check();
         }
+        if run.wrong.is_empty() {
+            run.settle();
+        }
         run
+    }
+
+    /// Everything that was to come has: a trace of the run is not still arriving, however lately its last span did.
+    fn settle(&mut self) {
+        for trace in self.traced.iter_mut().filter_map(|one| one.trace.as_mut()) {
+            trace.state = State::Quiet;
+        }
     }
 
     /// What the traces say together: one batch of all that settled, and no problem anywhere.
@@ -195,9 +205,13 @@ impl Run {
             || count != Some(expected)
             || stated.is_none_or(|lineage| lineage.hash.is_none())
         {
+            let stated = stated.map_or("no lineage".to_owned(), |lineage| {
+                let hash = lineage.hash.as_deref().unwrap_or("none");
+                format!("the count {} and the hash {hash}", lineage.count)
+            });
             let what = format!(
                 "the {expected} checkouts that settled must be one batch of {expected} traces with a hash; they are in \
-                 {} and the first states {stated:?}",
+                 {} and the first states {stated}",
                 batches.len()
             );
             wrong.push(Lack { hop: None, what });
