@@ -6,6 +6,8 @@
 
 use crate::context::traceparent::first_half;
 use crate::context::{Carried, carried};
+use crate::counters::Event;
+use crate::headers::{Best, Spelling};
 use opentelemetry::Context;
 use opentelemetry::baggage::BaggageExt;
 use opentelemetry::trace::TraceContextExt;
@@ -53,6 +55,45 @@ pub fn validate(id: &[u8]) -> Result<&str, InvalidId> {
             let (at, byte) = bad.unwrap_or_default();
             Err(InvalidId::Charset { at, byte })
         }
+    }
+}
+
+/// The id that a message carries under one name, while its headers are visited. What cannot be an id is as good as not
+/// there, for a reader as for a writer.
+#[derive(Default)]
+pub(crate) struct CarriedId {
+    best: Best<Arc<str>>,
+    refused: bool,
+}
+
+impl CarriedId {
+    /// Looks at one more header of that name; says what is worth counting.
+    pub(crate) fn offer(&mut self, spelling: Spelling, value: &[u8]) -> Option<Event> {
+        match validate(value) {
+            Ok(id) => {
+                let differs = self.best.held().is_some_and(|(_, held)| **held != *id);
+                self.best.offer(spelling, id.into());
+                differs.then_some(Event::value_conflicts)
+            }
+            Err(InvalidId::Empty) => None,
+            Err(InvalidId::TooLong(_) | InvalidId::Charset { .. }) => {
+                self.refused = true;
+                Some(Event::ids_refused)
+            }
+        }
+    }
+
+    pub(crate) fn take(self) -> Option<Arc<str>> {
+        self.best.take()
+    }
+
+    pub(crate) fn held(&self) -> Option<Arc<str>> {
+        self.best.held().map(|(_, id)| Arc::clone(id))
+    }
+
+    /// There, and none that we can put on a span: left on the wire as it is, for it is not ours to overwrite.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused && self.best.held().is_none()
     }
 }
 

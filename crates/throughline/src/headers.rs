@@ -2,10 +2,12 @@
 //! Knows nothing of what the values mean (that is [`crate::context`]), and never fails on a foreign header.
 
 mod carriers;
+mod precedence;
 #[cfg(test)]
 mod tests;
 
 pub use carriers::HeaderValue;
+pub(crate) use precedence::{Best, Spelling};
 use throughline_semconv::header;
 
 /// The headers throughline owns. [`HeaderSink::replace`] removes them in any spelling before it writes.

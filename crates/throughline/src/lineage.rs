@@ -75,7 +75,9 @@ impl Contributor for &Contribution {
 /// Give it to [`SpanSpec::lineage`](crate::SpanSpec::lineage), which sets everything; or take it apart as the source does.
 #[derive(Debug, Default)]
 pub struct Lineage {
-    /// A link per message that carried a trace, oldest first, at most as many as asked for: the newest are kept.
+    /// A link per message that carried a trace, oldest first, at most as many as asked for: the newest are kept. Each names
+    /// its message: partition, offset, key, correlation id, tenant, baggage on the allow-list. (A span that is given the
+    /// whole lineage says itself what all messages agree on, and its links only what varies.)
     pub links: Vec<Link>,
     /// How many links there would be without the cap.
     pub links_total: usize,
@@ -115,7 +117,6 @@ where
 {
     let contributions: Vec<Contribution> =
         messages.into_iter().map(|message| message.contribution()).collect();
-    let agreement = Agreement::of(&contributions);
     let links_total = contributions.iter().map(|message| message.link_count()).sum::<usize>();
     let mut to_skip = links_total.saturating_sub(max_links);
     let mut links = Vec::with_capacity(links_total - to_skip);
@@ -124,7 +125,7 @@ where
         let skip = to_skip.min(count);
         to_skip -= skip;
         if skip < count {
-            links.extend(message.links(&agreement).into_iter().skip(skip));
+            links.extend(message.links().into_iter().skip(skip));
         }
     }
     let (linked_trace_id_count, linked_trace_id_hash) =
@@ -139,8 +140,15 @@ where
         oldest_origin: origins().min(),
         newest_origin: origins().max(),
         conflict: contributions.iter().any(|message| !message.incoming.losers.is_empty()),
-        agreed: agreement.into_context(),
+        agreed: Agreement::of(&contributions).into_context(),
         places: contributions.into_iter().map(Place::from).collect(),
+    }
+}
+
+impl Lineage {
+    /// Takes off a link those attributes that `span_says` and all messages agree on.
+    pub(crate) fn leave_out_agreed(&self, link: &mut Link, span_says: impl Fn(&str) -> bool) {
+        link.attributes.retain(|kv| !(agreement::is_agreed(&self.agreed, kv) && span_says(kv.key.as_str())));
     }
 }
 
@@ -167,17 +175,17 @@ impl Contribution {
         usize::from(self.incoming.found().traceparent) + self.incoming.losers.len()
     }
 
-    /// Its link, with all that varies from message to message; then a link to each context that lost in it.
-    fn links(&self, agreement: &Agreement) -> Vec<Link> {
+    /// A link to each context that lost in it; then its own, with all that names it.
+    fn links(&self) -> Vec<Link> {
         let mut links = Vec::with_capacity(self.link_count());
         for loser in &self.incoming.losers {
             links.push(crate::span::link(loser.clone(), "conflict"));
         }
         if self.incoming.found().traceparent {
-            let mut attributes = Vec::with_capacity(6);
+            let mut attributes = Vec::with_capacity(8);
             attributes.push(KeyValue::new(own::LINK_REASON, "contributor"));
             self.describe(&mut attributes);
-            agreement.describe_difference(&self.incoming, &mut attributes);
+            agreement::describe(&self.incoming, &mut attributes);
             links.push(Link::new(self.incoming.span_context(), attributes, 0));
         }
         links

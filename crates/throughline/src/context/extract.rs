@@ -1,15 +1,14 @@
 //! One pass over a message's headers to an [`Incoming`].
 //!
-//! For each of our names: a header spelled exactly as we write it counts before one in another case; among equals the last
-//! valid value wins, because clients that append put the newest last. `tracestate` and `baggage` may be split over several
+//! Of several headers of one name the best valid one counts ([`Best`]). `tracestate` and `baggage` may be split over several
 //! headers (W3C); they are joined unless the message has several `traceparent` as well, for then the earlier ones belong
 //! to earlier hops.
 
 use super::baggage::{self, RawBaggage};
 use super::{Carried, Found, Incoming, TraceParent, tracestate};
-use crate::correlation::{InvalidId, baggage_tenant, validate};
+use crate::correlation::{CarriedId, baggage_tenant};
 use crate::counters::{Event, count};
-use crate::headers::HeaderSource;
+use crate::headers::{Best, HeaderSource, Spelling};
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, TraceContextExt, TraceId};
 use std::sync::Arc;
@@ -42,48 +41,6 @@ pub fn extract<H: HeaderSource + ?Sized>(headers: &H) -> Incoming {
     reading.finish()
 }
 
-/// How a header's name was spelled. `Exact` beats `OtherCase`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Spelling {
-    OtherCase,
-    Exact,
-}
-
-impl Spelling {
-    fn of(name: &[u8], own: &'static str) -> Option<Self> {
-        if name == own.as_bytes() {
-            Some(Self::Exact)
-        } else if name.eq_ignore_ascii_case(own.as_bytes()) {
-            Some(Self::OtherCase)
-        } else {
-            None
-        }
-    }
-}
-
-/// The best value so far of one header.
-struct Best<T>(Option<(Spelling, T)>);
-
-impl<T> Default for Best<T> {
-    fn default() -> Self {
-        Self(None)
-    }
-}
-
-impl<T> Best<T> {
-    /// Takes `value` if it is at least as well spelled; gives back the one that lost.
-    fn offer(&mut self, spelling: Spelling, value: T) -> Option<T> {
-        match &self.0 {
-            Some((held, _)) if *held > spelling => Some(value),
-            _ => self.0.replace((spelling, value)).map(|(_, value)| value),
-        }
-    }
-
-    fn take(self) -> Option<T> {
-        self.0.map(|(_, value)| value)
-    }
-}
-
 /// The best value of a header that W3C lets a sender split: the last one, and all of the same spelling joined.
 struct BestList<T> {
     last: Best<T>,
@@ -98,9 +55,9 @@ impl<T> Default for BestList<T> {
 
 impl<T: AsRef<[u8]>> BestList<T> {
     fn offer(&mut self, spelling: Spelling, value: T) {
-        let same = matches!(&self.last.0, Some((held, _)) if *held == spelling);
-        let better = matches!(&self.last.0, Some((held, _)) if *held < spelling);
-        if same && let Some((_, last)) = &self.last.0 {
+        let same = matches!(self.last.held(), Some((held, _)) if held == spelling);
+        let better = matches!(self.last.held(), Some((held, _)) if held < spelling);
+        if same && let Some((_, last)) = self.last.held() {
             let joined = self.joined.get_or_insert_with(|| last.as_ref().to_vec());
             joined.push(b',');
             joined.extend_from_slice(value.as_ref());
@@ -132,8 +89,8 @@ struct Reading {
     parents_seen: usize,
     tracestate: BestList<Arc<[u8]>>,
     baggage: BestList<RawBaggage>,
-    correlation: Best<Arc<str>>,
-    tenant: Best<Arc<str>>,
+    correlation: CarriedId,
+    tenant: CarriedId,
 }
 
 impl Reading {
@@ -243,16 +200,8 @@ fn losers(offered: Vec<TraceParent>, winner: Option<TraceParent>) -> Vec<SpanCon
     distinct.into_iter().map(TraceParent::to_span_context).collect()
 }
 
-fn offer_id(best: &mut Best<Arc<str>>, spelling: Spelling, value: &[u8]) {
-    match validate(value) {
-        Ok(id) => {
-            let differs = matches!(&best.0, Some((_, held)) if **held != *id);
-            if differs {
-                count(Event::value_conflicts, 1);
-            }
-            best.offer(spelling, id.into());
-        }
-        Err(InvalidId::Empty) => {}
-        Err(InvalidId::TooLong(_) | InvalidId::Charset { .. }) => count(Event::ids_refused, 1),
+fn offer_id(id: &mut CarriedId, spelling: Spelling, value: &[u8]) {
+    if let Some(event) = id.offer(spelling, value) {
+        count(event, 1);
     }
 }

@@ -2,9 +2,9 @@
 
 use super::baggage::{self, Encoded};
 use super::{Carried, TraceParent, carried, tracestate};
-use crate::correlation::{InvalidId, adopted, baggage_tenant, derived, validate};
+use crate::correlation::{CarriedId, adopted, baggage_tenant, derived};
 use crate::counters::{Event, count};
-use crate::headers::{HeaderSink, HeaderSource, OWNED};
+use crate::headers::{HeaderSink, HeaderSource, OWNED, Spelling};
 use crate::settings;
 use opentelemetry::baggage::BaggageExt;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceState};
@@ -42,47 +42,22 @@ pub fn inject_context<H: HeaderSink>(cx: &Context, headers: H) -> H {
     if outgoing.size() > budget
         && let Some(dropped) = outgoing.fit(cx, budget)
     {
-        span.set_attribute(KeyValue::new(own::HEADERS_DROPPED, dropped));
+        // An event: one span may write many messages, and the SDK exports a key twice that is set twice.
+        span.add_event(own::HEADERS_DROPPED, vec![KeyValue::new(own::HEADERS_DROPPED, dropped)]);
     }
     let mut names = [""; OWNED.len()];
     let replaced = present.names_to_replace(span_context.is_valid(), &outgoing, &mut names);
     outgoing.write(headers, replaced)
 }
 
-/// Marks the context of a span that forwards a message without becoming its creator.
-pub(crate) struct KeepsCreation(pub(crate) SpanId);
+/// Names the span that forwards a message without becoming its creator; no span once another one runs below it, which may
+/// share its id where nothing is sampled.
+pub(crate) struct KeepsCreation(pub(crate) Option<SpanId>);
 
 impl KeepsCreation {
     /// Only for that very span: a send below it is a send like any other.
     fn applies(cx: &Context, span: &SpanContext) -> bool {
-        cx.get::<Self>().is_some_and(|keeps| keeps.0 == span.span_id())
-    }
-}
-
-/// An id the message has already.
-#[derive(Default)]
-enum Id {
-    #[default]
-    Absent,
-    Adopted(Arc<str>),
-    /// There, and not one we can put on a span: left on the wire as it is, for it is not ours to overwrite.
-    Refused,
-}
-
-impl Id {
-    fn read(&mut self, value: &[u8]) {
-        match validate(value) {
-            Ok(id) => *self = Self::Adopted(id.into()),
-            Err(InvalidId::Empty) => {}
-            Err(InvalidId::TooLong(_) | InvalidId::Charset { .. }) => {
-                count(Event::ids_refused, 1);
-                *self = Self::Refused;
-            }
-        }
-    }
-
-    fn adopted(&self) -> Option<Arc<str>> {
-        if let Self::Adopted(id) = self { Some(Arc::clone(id)) } else { None }
+        cx.get::<Self>().is_some_and(|keeps| keeps.0 == Some(span.span_id()))
     }
 }
 
@@ -90,8 +65,8 @@ impl Id {
 #[derive(Default)]
 struct Present {
     traceparent: bool,
-    correlation: Id,
-    tenant: Id,
+    correlation: CarriedId,
+    tenant: CarriedId,
 }
 
 impl Present {
@@ -103,10 +78,8 @@ impl Present {
                 11 if name.eq_ignore_ascii_case(header::TRACEPARENT.as_bytes()) => {
                     present.traceparent |= TraceParent::parse(value).is_some();
                 }
-                11 if name.eq_ignore_ascii_case(header::X_TENANT_ID.as_bytes()) => present.tenant.read(value),
-                16 if name.eq_ignore_ascii_case(header::X_CORRELATION_ID.as_bytes()) => {
-                    present.correlation.read(value);
-                }
+                11 => offer_id(&mut present.tenant, Spelling::of(name, header::X_TENANT_ID), value),
+                16 => offer_id(&mut present.correlation, Spelling::of(name, header::X_CORRELATION_ID), value),
                 _ => {}
             }
         });
@@ -121,8 +94,8 @@ impl Present {
         names: &'a mut [&'static str; OWNED.len()],
     ) -> &'a [&'static str] {
         let is_replaced = |name: &str| match name {
-            header::X_CORRELATION_ID => !matches!(self.correlation, Id::Refused),
-            header::X_TENANT_ID => !matches!(self.tenant, Id::Refused),
+            header::X_CORRELATION_ID => !self.correlation.is_refused(),
+            header::X_TENANT_ID => !self.tenant.is_refused(),
             header::BAGGAGE => has_trace || outgoing.baggage.is_some(),
             _ => has_trace,
         };
@@ -132,6 +105,15 @@ impl Present {
             length += 1;
         }
         names.get(..length).unwrap_or_default()
+    }
+}
+
+/// A conflict of two ids is counted where the message is read, once.
+fn offer_id(id: &mut CarriedId, spelling: Option<Spelling>, value: &[u8]) {
+    if let Some(spelling) = spelling
+        && id.offer(spelling, value) == Some(Event::ids_refused)
+    {
+        count(Event::ids_refused, 1);
     }
 }
 
@@ -152,15 +134,13 @@ impl<'a> Outgoing<'a> {
         let flags = span.trace_flags().to_u8() | same_trace.map_or(0, |carried| carried.flags & 0b10);
         let parent = TraceParent::new(span.trace_id(), span.span_id(), flags);
         let correlation = match &present.correlation {
-            Id::Refused => None,
-            id => {
-                id.adopted().or_else(|| adopted(cx)).or_else(|| parent.map(|parent| derived(parent.trace_id)))
-            }
+            id if id.is_refused() => None,
+            id => id.held().or_else(|| adopted(cx)).or_else(|| parent.map(|parent| derived(parent.trace_id))),
         };
         let tenant = match &present.tenant {
-            Id::Refused => None,
+            id if id.is_refused() => None,
             id => id
-                .adopted()
+                .held()
                 .or_else(|| carried.and_then(|carried| carried.tenant.clone()))
                 .or_else(|| baggage_tenant(cx)),
         };

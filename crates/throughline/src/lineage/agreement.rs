@@ -1,5 +1,5 @@
-//! Fan-in: a batch carries a correlation id, a tenant or a baggage value only if all its messages agree on it. Where they do
-//! not, each stands on its own link.
+//! Fan-in: a batch carries a correlation id, a tenant or a baggage value only if all its messages agree on it. Each stands on
+//! its message's link; what all agree on goes from there to the span, if the span is told.
 
 use super::Contribution;
 use crate::context::baggage::RawBaggage;
@@ -31,28 +31,6 @@ impl Agreement {
         }
     }
 
-    /// What of one message the batch's own span does not say.
-    pub(super) fn describe_difference(&self, message: &Incoming, attributes: &mut Vec<KeyValue>) {
-        if self.correlation.is_none()
-            && let Some(id) = message.correlation_id()
-        {
-            attributes.push(KeyValue::new(own::CORRELATION_ID, id));
-        }
-        if self.tenant.is_none()
-            && let Some(tenant) = message.tenant()
-        {
-            attributes.push(KeyValue::new(own::TENANT_ID, tenant));
-        }
-        let agreed = self.baggage.baggage();
-        for (name, (value, _)) in message.context.baggage() {
-            // The tenant stands there already; what is not on the allow-list is not ours to show.
-            let shown = name.as_str() != own::TENANT_ID && settings::is_baggage_allowed(name.as_str());
-            if shown && agreed.get(name).is_none() {
-                attributes.push(KeyValue::new(format!("baggage.{name}"), value.clone()));
-            }
-        }
-    }
-
     /// The context a batch starts from.
     pub(super) fn into_context(self) -> Context {
         let Self { correlation, tenant, baggage, raw } = self;
@@ -60,6 +38,39 @@ impl Agreement {
             return baggage;
         }
         Carried { correlation, tenant, baggage: raw, ..Carried::NOTHING }.put_into(&baggage)
+    }
+}
+
+/// Baggage on a link has this before its name.
+const BAGGAGE: &str = "baggage.";
+
+/// The ids of one message, and of its baggage what may be shown.
+pub(super) fn describe(message: &Incoming, attributes: &mut Vec<KeyValue>) {
+    if let Some(id) = message.correlation_id() {
+        attributes.push(KeyValue::new(own::CORRELATION_ID, id));
+    }
+    if let Some(tenant) = message.tenant() {
+        attributes.push(KeyValue::new(own::TENANT_ID, tenant));
+    }
+    for (name, (value, _)) in message.context.baggage() {
+        // The tenant stands there already; what is not on the allow-list is not ours to show.
+        if name.as_str() != own::TENANT_ID && settings::is_baggage_allowed(name.as_str()) {
+            attributes.push(KeyValue::new(format!("{BAGGAGE}{name}"), value.clone()));
+        }
+    }
+}
+
+/// Whether this attribute of a link is one that all messages share.
+pub(super) fn is_agreed(agreed: &Context, attribute: &KeyValue) -> bool {
+    let value = attribute.value.as_str();
+    let ids = carried(agreed);
+    match attribute.key.as_str() {
+        own::CORRELATION_ID => ids.and_then(|ids| ids.correlation.as_deref()) == Some(&*value),
+        own::TENANT_ID => ids.and_then(|ids| ids.tenant.as_deref()) == Some(&*value),
+        other => other
+            .strip_prefix(BAGGAGE)
+            .and_then(|name| agreed.baggage().get(name))
+            .is_some_and(|shared| shared.as_str() == value),
     }
 }
 

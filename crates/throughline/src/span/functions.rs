@@ -154,7 +154,8 @@ pub struct ProcessingSpan<'a> {
     pub headers: Option<&'a dyn HeaderSource>,
     /// How the span relates to that message and to the ambient span.
     pub context_mode: Option<ContextMode>,
-    /// Links to contributing traces.
+    /// Links to contributing traces: [`Lineage::links`](crate::Lineage::links), on which each message's correlation id is
+    /// found.
     pub links: Vec<Link>,
     /// Where the messages came from.
     pub topic: Cow<'a, str>,

@@ -3,8 +3,8 @@
 
 use super::Operation;
 use crate::context::Incoming;
-use crate::correlation::validate;
-use crate::headers::HeaderSource;
+use crate::correlation::CarriedId;
+use crate::headers::{HeaderSource, Spelling};
 use crate::lineage::Lineage;
 use crate::settings::{self, MessageKeys, Profile};
 use opentelemetry::trace::{Link, SpanContext};
@@ -183,16 +183,19 @@ impl SpanSpec {
     /// span's.
     pub fn outgoing<H: HeaderSource + ?Sized>(mut self, headers: &H) -> Self {
         use throughline_semconv::header::{X_CORRELATION_ID, X_TENANT_ID};
+        let (mut correlation, mut tenant) = (CarriedId::default(), CarriedId::default());
         headers.visit(&mut |name, value| {
-            let slot = match name.len() {
-                16 if name.eq_ignore_ascii_case(X_CORRELATION_ID.as_bytes()) => &mut self.ids.correlation,
-                11 if name.eq_ignore_ascii_case(X_TENANT_ID.as_bytes()) => &mut self.ids.tenant,
+            let (id, own) = match name.len() {
+                16 => (&mut correlation, X_CORRELATION_ID),
+                11 => (&mut tenant, X_TENANT_ID),
                 _ => return,
             };
-            if let Some(Ok(id)) = value.map(validate) {
-                *slot = Some(id.into());
+            if let (Some(spelling), Some(value)) = (Spelling::of(name, own), value) {
+                id.offer(spelling, value);
             }
         });
+        self.ids.correlation = correlation.take().or(self.ids.correlation);
+        self.ids.tenant = tenant.take().or(self.ids.tenant);
         self
     }
 

@@ -73,9 +73,7 @@ impl SpanSpec {
     /// The parent's context, with everything the new span's context shall carry, and the links.
     fn place(&mut self, base: &Context) -> (Context, Vec<Link>) {
         let mut links = std::mem::take(&mut self.links);
-        if let Some(lineage) = &mut self.lineage {
-            links.append(&mut lineage.links);
-        }
+        links.append(&mut self.links_of_batch());
         let parent = match (self.mode_in(base), &self.incoming) {
             (ContextMode::Inherit, Some(incoming)) => inherit(base, incoming, &mut links),
             (ContextMode::Ambient, Some(incoming)) => ambient(base, incoming, &mut links),
@@ -95,6 +93,19 @@ impl SpanSpec {
             (ContextMode::None, None) => self.agreed(),
         };
         (self.carry(base, parent), links)
+    }
+
+    /// What all messages of the batch agree on stands on the span, and on its links only where the span says otherwise:
+    /// because one message is its parent, or because the application has set it.
+    fn links_of_batch(&mut self) -> Vec<Link> {
+        let Some(lineage) = &mut self.lineage else { return Vec::new() };
+        let mut links = std::mem::take(&mut lineage.links);
+        if let (Some(lineage), None) = (&self.lineage, &self.incoming) {
+            for link in &mut links {
+                lineage.leave_out_agreed(link, |key| !self.sets(key));
+            }
+        }
+        links
     }
 
     /// What a new trace starts from: all that the messages of a batch agree on.
@@ -133,9 +144,10 @@ impl SpanSpec {
     /// What is put into the context once it holds the new span.
     fn activate(&mut self, mut context: Context, measured: Option<Measured>) -> ActiveSpan {
         let created = self.incoming.as_ref().is_some_and(|incoming| incoming.found().traceparent);
-        if self.operation == Operation::Forward && created {
-            let span_id = context.span().span_context().span_id();
-            context = context.with_value(KeepsCreation(span_id));
+        let keeps = (self.operation == Operation::Forward && created)
+            .then(|| context.span().span_context().span_id());
+        if keeps.is_some() || context.get::<KeepsCreation>().is_some() {
+            context = context.with_value(KeepsCreation(keeps));
         }
         let batch = self.lineage.take().map(|lineage| BatchSlot::new(*lineage));
         if let Some(batch) = &batch {

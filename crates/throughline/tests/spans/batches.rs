@@ -5,7 +5,10 @@ use opentelemetry::Value;
 use opentelemetry::trace::{SpanId, Status, TraceContextExt, Tracer, TracerProvider};
 use opentelemetry_sdk::trace::SpanData;
 use std::convert::Infallible;
-use throughline::{ContextMode, Contribution, Lineage, extract, extract_batch_lineage, poll, process};
+use throughline::{
+    ContextMode, Contribution, Lineage, ProcessingSpan, extract, extract_batch_lineage, poll, process,
+    with_processing_span,
+};
 
 struct Message {
     trace: u8,
@@ -210,6 +213,46 @@ fn what_all_agree_on_is_carried_in_every_mode() {
         assert_eq!(text(&span, "correlation_id").as_deref(), Some("run-1"), "{mode:?}");
         assert_eq!(text(&span, "tenant.id").as_deref(), Some("acme"), "{mode:?}");
         assert_eq!(values(&sent, "baggage"), ["region=eu"], "{mode:?}");
+    }
+}
+
+/// The source's style: the links alone are taken out of the lineage. Search reads links, so a checkout's id has to be there.
+#[test]
+fn links_without_their_lineage_still_say_whose_they_are() {
+    let ids = |run| [("x-correlation-id", run), ("x-tenant-id", "acme")];
+    for runs in [vec!["order-42"], vec!["order-42", "order-42"], vec!["order-42", "order-7"]] {
+        let messages: Vec<_> = runs.iter().zip(1..).map(|(run, trace)| message(trace, &ids(run))).collect();
+        let pipeline = Pipeline::new();
+        let span = ProcessingSpan {
+            name: "batched".into(),
+            context_mode: Some(ContextMode::None),
+            links: lineage(&messages, 50).links,
+            topic: "notifications".into(),
+            ..ProcessingSpan::default()
+        };
+        pipeline.block_on(async || with_processing_span(span, async |_| ()).await);
+        let span = pipeline.span("batched");
+        let seen: Vec<_> = span.links.iter().map(|link| link_text(link, "correlation_id")).collect();
+        assert_eq!(seen, runs);
+        assert!(span.links.iter().all(|link| link_text(link, "tenant.id") == "acme"));
+    }
+}
+
+/// What all agree on is on the span; where the span says something else, on the links.
+#[test]
+fn an_agreed_id_is_never_on_neither() {
+    let messages = || lineage(&[message(1, &[("x-correlation-id", "run-1")])], 50);
+    let other = extract(&headers(&[("traceparent", PARENT), ("x-correlation-id", "other")]));
+    for (spec, span_says, link_says) in [
+        (process("orders"), "run-1", ""),
+        (process("orders").incoming(other), "other", "run-1"),
+        (process("orders").set("correlation_id", "mine"), "mine", "run-1"),
+    ] {
+        let pipeline = Pipeline::new();
+        spec.lineage(messages()).parent(pipeline.context()).run_sync(|_| ());
+        let span = pipeline.span("process orders");
+        assert_eq!(text(&span, "correlation_id").as_deref(), Some(span_says));
+        assert_eq!(link_text(&span.links[0], "correlation_id"), link_says, "{span_says}");
     }
 }
 

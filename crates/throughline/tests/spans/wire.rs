@@ -119,6 +119,36 @@ fn an_id_in_the_outgoing_message_is_the_spans_as_well() {
     assert_eq!(text(&pipeline.span("send odd"), "correlation_id").as_deref(), Some(&own[..16]));
 }
 
+/// One rule for the span, for the next message, and for whoever reads that.
+#[test]
+fn of_two_ids_the_one_that_was_read_is_the_one_that_goes_on() {
+    let (exact, other) = ("x-correlation-id", "X-Correlation-Id");
+    for (entries, id) in [
+        ([(exact, "A"), (other, "B")], "A"),
+        ([(other, "B"), (exact, "A")], "A"),
+        ([(other, "B"), (other, "C")], "C"),
+        ([(exact, "A"), (exact, "C")], "C"),
+        ([(exact, "A"), (other, "no id")], "A"),
+        ([(exact, "no id"), (other, "B")], "B"),
+    ] {
+        let tenants =
+            entries.map(|(name, id)| (if name == exact { "x-tenant-id" } else { "X-Tenant-Id" }, id));
+        let message = headers(&[entries, tenants].concat());
+        let read = extract(&message);
+        assert_eq!((read.correlation_id().as_deref(), read.tenant().as_deref()), (Some(id), Some(id)));
+
+        let pipeline = Pipeline::new();
+        send("out").outgoing(&message).parent(pipeline.context()).run_sync(|span| {
+            let out = span.inject(message.clone());
+            assert_eq!(values(&out, exact), [id], "{entries:?}");
+            assert_eq!(values(&out, "x-tenant-id"), [id], "{entries:?}");
+        });
+        let span = pipeline.span("send out");
+        assert_eq!(text(&span, "correlation_id").as_deref(), Some(id), "{entries:?}");
+        assert_eq!(text(&span, "tenant.id").as_deref(), Some(id), "{entries:?}");
+    }
+}
+
 #[test]
 fn without_a_trace_of_our_own_nothing_is_taken_away() {
     let message = headers(&[("traceparent", PARENT), ("tracestate", "a=1"), ("baggage", "b=2")]);
@@ -133,6 +163,23 @@ fn a_provider_that_was_shut_down_still_passes_the_trace_on() {
     let message = headers(&[("traceparent", PARENT), ("baggage", "b=2")]);
     process("orders").headers(&message).parent(base).run_sync(|span| {
         assert_eq!(values(&span.inject(Headers::new()), "traceparent"), [PARENT]);
+    });
+}
+
+/// Where no spans are made, a forward and what is sent below it share one id: the message's.
+#[test]
+fn a_send_below_a_forward_is_a_send_even_where_no_spans_are_made() {
+    let provider = SdkTracerProvider::builder().build();
+    let base = throughline::with_tracer_provider(&opentelemetry::Context::new(), &provider);
+    provider.shutdown().unwrap();
+    let _context = base.attach();
+    let record = headers(&[("traceparent", PARENT)]);
+    let stale = headers(&[("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]);
+    throughline::send_keeping_context("orders.retry", &record).run_sync(|_| {
+        assert_eq!(inject_trace_headers(stale.clone()), stale, "kept: it is the forward's to keep");
+        send("audit").run_sync(|_| {
+            assert_eq!(values(&inject_trace_headers(stale.clone()), "traceparent"), [PARENT]);
+        });
     });
 }
 
