@@ -24,13 +24,13 @@
 //! | `x-correlation-id` | adopted | adopted: it is a label and grants nothing |
 //!
 //! A correlation id is adopted only if it is at most 128 bytes of visible ASCII, at either edge. Answers carry
-//! `traceresponse` (W3C) and `x-trace-id` (32 hex digits).
+//! `x-trace-id` (32 hex digits) and, if there is a span of ours to name, `traceresponse` (W3C).
 //!
 //! # When a span ends
 //!
 //! The server's span ends when the last byte of the answer's body has been handed on, so a stream is one long span. An
-//! answer of 500 or above is an error; a handler or a body that is dropped before its end is `cancelled`; a panic is
-//! recorded and goes on. The client's span ends at the head of the answer, whose body is the caller's to read or to drop;
+//! answer of 500 or above is an error; a handler or a body that is dropped before its end is `cancelled`; a panic in either
+//! is recorded and goes on. The client's span ends at the head of the answer, whose body is the caller's to read or to drop;
 //! 400 and above is an error there.
 //!
 //! Queries and credentials in URLs are never written on spans.
@@ -44,7 +44,11 @@ pub use body::TracedBody;
 pub use client::{Client, ClientFuture, ClientLayer};
 pub use server::{Server, ServerFuture, ServerLayer};
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
 use ::http::Method;
+
+use crate::{ActiveSpan, outcome::panic_failure};
 
 /// Whether callers are part of the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +57,21 @@ pub enum Trust {
     Internal,
     /// Anybody may call: a new trace begins, and the caller's is linked.
     PublicEdge,
+}
+
+/// One step of a request's work, inside its span. A panic ends the span and goes on.
+fn step<R>(span: &mut Option<ActiveSpan>, work: impl FnOnce() -> R) -> R {
+    let current = span.as_ref().map(ActiveSpan::enter);
+    // Unwind safe: nothing of the work is looked at after a panic, it goes straight on to the caller.
+    let done = catch_unwind(AssertUnwindSafe(work));
+    drop(current);
+    done.unwrap_or_else(|payload| {
+        if let Some(span) = span.take() {
+            let failure = panic_failure(&*payload);
+            span.fail(&failure.message, failure.error_type);
+        }
+        resume_unwind(payload)
+    })
 }
 
 /// The method as conventions want it: one of the known ones, else `_OTHER`; whoever invents methods invents no names.

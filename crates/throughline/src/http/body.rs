@@ -10,7 +10,7 @@ use ::http::StatusCode;
 use bytes::Buf as _;
 use http_body::{Body, Frame, SizeHint};
 
-use super::server::failed;
+use super::{server::failed, step};
 use crate::{ActiveSpan, outcome::error_type};
 
 pin_project_lite::pin_project! {
@@ -26,12 +26,15 @@ pin_project_lite::pin_project! {
 }
 
 /// The span, until it has ended, and the status if that is an error: how the span ends if nothing worse comes.
-pub(super) struct Open(Option<(ActiveSpan, Option<StatusCode>)>);
+pub(super) struct Open {
+    span: Option<ActiveSpan>,
+    error: Option<StatusCode>,
+}
 
 impl Open {
     fn end(&mut self) {
-        if let Some((span, error)) = self.0.take() {
-            end(span, error);
+        if let Some(span) = self.span.take() {
+            end(span, self.error);
         }
     }
 }
@@ -45,7 +48,7 @@ fn end(span: ActiveSpan, error: Option<StatusCode>) {
 
 impl std::fmt::Debug for Open {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.0.is_some() { "open" } else { "ended" })
+        f.write_str(if self.span.is_some() { "open" } else { "ended" })
     }
 }
 
@@ -53,7 +56,7 @@ impl<B: Body> TracedBody<B> {
     /// A body whose end is the span's end; `length` is what the answer's head says of it.
     pub(super) fn new(inner: B, span: ActiveSpan, error: Option<StatusCode>, length: Option<u64>) -> Self {
         let left = length.or_else(|| inner.size_hint().exact());
-        let mut span = Open(Some((span, error)));
+        let mut span = Open { span: Some(span), error };
         if inner.is_end_stream() || left == Some(0) {
             span.end();
         }
@@ -63,7 +66,7 @@ impl<B: Body> TracedBody<B> {
     /// A body that nobody will read: the answer to HEAD, a 204, an upgrade.
     pub(super) fn ended(inner: B, span: ActiveSpan, error: Option<StatusCode>) -> Self {
         end(span, error);
-        TracedBody { inner, span: Open(None), left: None }
+        TracedBody { inner, span: Open { span: None, error }, left: None }
     }
 }
 
@@ -77,12 +80,10 @@ impl<B: Body<Error: Display + 'static>> Body for TracedBody<B> {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
         // What a streaming body does between frames belongs to the request as well.
-        let current = this.span.0.as_ref().map(|(span, _)| span.enter());
-        let polled = this.inner.as_mut().poll_frame(task);
-        drop(current);
+        let polled = step(&mut this.span.span, || this.inner.as_mut().poll_frame(task));
         match &polled {
             Poll::Ready(Some(Err(error))) => {
-                if let Some((span, _)) = this.span.0.take() {
+                if let Some(span) = this.span.span.take() {
                     span.fail(error, error_type(error));
                 }
             }

@@ -11,7 +11,7 @@ use throughline_semconv::attribute;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{method_name, server::failed, span_name};
+use super::{method_name, server::failed, span_name, step};
 use crate::{
     ActiveSpan, SpanSpec, inject_context, outcome::error_type, retain_baggage, settings::is_baggage_allowed,
     span::call,
@@ -63,10 +63,9 @@ where
         let outgoing = retain_baggage(active.span().context(), is_baggage_allowed);
         let headers = std::mem::take(request.headers_mut());
         *request.headers_mut() = inject_context(&outgoing, headers);
-        let current = active.enter();
-        let inner = self.inner.call(request);
-        drop(current);
-        ClientFuture { inner, span: Some(active) }
+        let mut span = Some(active);
+        let inner = step(&mut span, || self.inner.call(request));
+        ClientFuture { inner, span }
     }
 }
 
@@ -117,10 +116,7 @@ where
 
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let current = this.span.as_ref().map(ActiveSpan::enter);
-        let polled = this.inner.poll(task);
-        drop(current);
-        let answer = ready!(polled);
+        let answer = ready!(step(this.span, || this.inner.poll(task)));
         let active = this.span.take().expect("a finished future is not polled again");
         match &answer {
             Ok(response) => {

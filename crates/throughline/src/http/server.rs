@@ -2,7 +2,6 @@
 
 use std::{
     fmt::Display,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context as Task, Poll, ready},
@@ -17,14 +16,14 @@ use opentelemetry::{
     Context,
     trace::{Status, TraceContextExt as _},
 };
-use throughline_semconv::{attribute, header};
+use throughline_semconv::{attribute, header, own};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{TracedBody, Trust, method_name, span_name};
+use super::{TracedBody, Trust, method_name, span_name, step};
 use crate::{
     ActiveSpan, Incoming, Span, SpanSpec, TraceParent, correlation, extract,
-    outcome::{error_type, panic_failure},
+    outcome::error_type,
     span::{serve, tracer},
 };
 
@@ -88,12 +87,10 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let active = self.layer.spec(&request).start();
+        let mut span = Some(self.layer.spec(&request).start());
         let bodiless = request.method() == Method::HEAD;
-        let current = active.enter();
-        let inner = self.inner.call(request);
-        drop(current);
-        ServerFuture { inner, span: Some(active), bodiless }
+        let inner = step(&mut span, || self.inner.call(request));
+        ServerFuture { inner, span, bodiless }
     }
 }
 
@@ -111,6 +108,9 @@ impl ServerLayer {
         }
         if let Some(host) = host(request) {
             spec = spec.set(attribute::SERVER_ADDRESS, host);
+        }
+        if !incoming.conflicts().is_empty() {
+            spec = spec.set(own::HEADERS_CONFLICT, true);
         }
         for loser in incoming.conflicts() {
             spec = spec.link_to(loser.clone(), "conflict");
@@ -167,20 +167,7 @@ where
 
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let current = this.span.as_ref().map(ActiveSpan::enter);
-        // Unwind safe: nothing of the handler is looked at after a panic, it goes straight on to the server.
-        let polled = catch_unwind(AssertUnwindSafe(|| this.inner.poll(task)));
-        drop(current);
-        let answer = match polled {
-            Ok(polled) => ready!(polled),
-            Err(payload) => {
-                if let Some(span) = this.span.take() {
-                    let failure = panic_failure(&*payload);
-                    span.fail(&failure.message, failure.error_type);
-                }
-                resume_unwind(payload);
-            }
-        };
+        let answer = ready!(step(this.span, || this.inner.poll(task)));
         let span = this.span.take().expect("a finished future is not polled again");
         Poll::Ready(match answer {
             Ok(response) => Ok(answered(response, span, *this.bodiless)),
@@ -222,6 +209,7 @@ pub(super) fn failed(span: &Span, status: StatusCode) {
     span.context().span().set_status(Status::error(format!("{} {reason}", status.as_str())));
 }
 
+/// `traceresponse` names our span: where there is none (the caller does not sample), its id would be the caller's own.
 fn name_trace(headers: &mut HeaderMap, span: &Span) {
     let current = span.context().span();
     let current = current.span_context();
@@ -229,9 +217,8 @@ fn name_trace(headers: &mut HeaderMap, span: &Span) {
     else {
         return; // telemetry is switched off: there is no trace to name
     };
-    for (name, value) in
-        [(header::X_TRACE_ID, parent.trace_id.to_string()), (header::TRACERESPONSE, parent.to_string())]
-    {
+    let response = (!current.is_remote()).then(|| (header::TRACERESPONSE, parent.to_string()));
+    for (name, value) in [(header::X_TRACE_ID, parent.trace_id.to_string())].into_iter().chain(response) {
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(HeaderName::from_static(name), value);
         }

@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{Arc, Mutex},
     task::{Context as Task, Poll, Waker},
@@ -10,8 +9,7 @@ use std::{
 
 use ::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use bytes::Bytes;
-use http_body::Frame;
-use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
+use http_body_util::{BodyExt as _, Full};
 use opentelemetry::{Context, baggage::BaggageExt as _, trace::SpanKind};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -21,6 +19,8 @@ use crate::{
     HeaderSink as _, Span, extract,
     testing::{Ids, RecordedSpan, Recorder},
 };
+
+mod endings;
 
 const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const UNSAMPLED_CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
@@ -167,6 +167,7 @@ fn a_correlation_id_out_of_bounds_is_not_adopted_at_either_edge() {
 
 #[test]
 fn an_unsampled_internal_caller_is_followed() {
+    let _sampler = crate::span::tracer::sampler_is_ours();
     recorded(|_nothing_recorded| {
         let head = serve(
             &ServerLayer::new(Trust::Internal),
@@ -176,6 +177,32 @@ fn an_unsampled_internal_caller_is_followed() {
         assert_eq!(head["x-trace-id"], "0af7651916cd43dd8448eb211c80319c");
         assert!(head["traceresponse"].to_str().unwrap().ends_with("-00"));
     });
+}
+
+#[test]
+fn an_answer_never_names_the_callers_own_span() {
+    // A provider that makes no spans any more, as a sampler that skips them.
+    let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder().build();
+    let _active = crate::with_tracer_provider(&Context::new(), &provider).attach();
+    provider.shutdown().unwrap();
+    let layer = ServerLayer::new(Trust::Internal);
+    let head = serve(&layer, request(&[("traceparent", CALLER)]), StatusCode::OK);
+    assert_eq!(head["x-trace-id"], "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!(head.get("traceresponse"), None);
+}
+
+#[test]
+fn a_conflict_of_two_callers_is_on_the_span() {
+    for trust in [Trust::Internal, Trust::PublicEdge] {
+        recorded(|recorder| {
+            let other = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+            let two = request(&[("traceparent", other), ("traceparent", CALLER)]);
+            serve(&ServerLayer::new(trust), two, StatusCode::OK);
+            let span = recorder.claim("POST");
+            span.assert_attribute("throughline.headers.conflict", true);
+            assert!(span.links().any(|link| link.trace_id().to_string().starts_with("4bf92f")));
+        });
+    }
 }
 
 #[test]
@@ -221,97 +248,6 @@ fn a_status_of_500_and_above_is_an_error_and_a_bad_request_is_not() {
             };
         });
     }
-}
-
-/// How a request may end badly, and what stands on its span.
-#[test]
-fn what_breaks_off_is_named() {
-    fn check(expected: &str, act: impl FnOnce()) {
-        recorded(|recorder| {
-            act();
-            recorder.claim("POST").assert_error(expected);
-        });
-    }
-    let layer = ServerLayer::new(Trust::Internal);
-    check("cancelled", || {
-        let pending = std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>;
-        drop(layer.layer(Handler(move |_| pending())).call(request(&[])));
-    });
-    check("cancelled", || {
-        let response = now(layer
-            .layer(Handler(async |_| Ok::<_, Infallible>(answer(StatusCode::OK))))
-            .call(request(&[])));
-        drop(response.unwrap().into_body());
-    });
-    check("panic", || {
-        let boom = async |_| -> Result<Response<Full<Bytes>>, Infallible> { panic!("boom") };
-        let call = layer.layer(Handler(boom)).call(request(&[]));
-        let payload = catch_unwind(AssertUnwindSafe(|| now(call))).err().unwrap();
-        assert_eq!(payload.downcast_ref::<&str>(), Some(&"boom"));
-    });
-    check("ConnectionReset", || {
-        let reset = async |_| {
-            Err::<Response<Full<Bytes>>, _>(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
-        };
-        now(layer.layer(Handler(reset)).call(request(&[]))).unwrap_err();
-    });
-    check("BrokenPipe", || {
-        let frames =
-            [Ok(Frame::data(Bytes::from("a"))), Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe))];
-        let body = move || StreamBody::new(Frames(frames.into_iter()));
-        let mut body = Some(body());
-        let handler =
-            Handler(move |_| std::future::ready(Ok::<_, Infallible>(Response::new(body.take().unwrap()))));
-        let response = now(layer.layer(handler).call(request(&[]))).unwrap();
-        now(response.into_body().collect()).unwrap_err();
-    });
-}
-
-/// A stream that is always ready.
-struct Frames<I>(I);
-
-impl<I: Iterator + Unpin> futures_util::Stream for Frames<I> {
-    type Item = I::Item;
-
-    fn poll_next(mut self: std::pin::Pin<&mut Self>, _: &mut Task<'_>) -> Poll<Option<I::Item>> {
-        Poll::Ready(self.0.next())
-    }
-}
-
-#[test]
-fn the_span_ends_with_the_last_frame_and_not_before() {
-    recorded(|recorder| {
-        let frames = ["a", "b"].map(|text| Ok::<_, Infallible>(Frame::data(Bytes::from(text))));
-        let mut body = Some(StreamBody::new(Frames(frames.into_iter())));
-        let handler =
-            Handler(move |_| std::future::ready(Ok::<_, Infallible>(Response::new(body.take().unwrap()))));
-        let response = now(ServerLayer::new(Trust::Internal).layer(handler).call(request(&[]))).unwrap();
-        let mut body = response.into_body();
-        for text in ["a", "b"] {
-            assert_eq!(now(body.frame()).unwrap().unwrap().into_data().unwrap(), text);
-            assert!(recorder.claim_all("POST").is_empty());
-        }
-        assert!(now(body.frame()).is_none());
-        recorder.claim("POST").assert_ok();
-    });
-}
-
-#[test]
-fn a_body_that_nobody_reads_does_not_cancel() {
-    for (method, status) in [("HEAD", StatusCode::OK), ("POST", StatusCode::NO_CONTENT)] {
-        recorded(|recorder| {
-            let mut request = request(&[]);
-            *request.method_mut() = method.parse().unwrap();
-            let handler = Handler(move |_| async move { Ok::<_, Infallible>(answer(status)) });
-            drop(now(ServerLayer::new(Trust::Internal).layer(handler).call(request)).unwrap());
-            recorder.claim(method).assert_ok();
-        });
-    }
-    recorded(|recorder| {
-        let handler = Handler(async |_| Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())));
-        drop(now(ServerLayer::new(Trust::Internal).layer(handler).call(request(&[]))).unwrap());
-        recorder.claim("POST").assert_ok();
-    });
 }
 
 /// Calls through the client layer inside a span; gives back the client's span, the outer one, and the headers sent.

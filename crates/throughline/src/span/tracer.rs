@@ -122,6 +122,13 @@ fn make(builder: SpanBuilder, parent: &Context) -> BoxedSpan {
     span
 }
 
+/// For tests that say, or depend on, what sampler there is: they wait for each other.
+#[cfg(test)]
+pub(crate) fn sampler_is_ours() -> std::sync::MutexGuard<'static, ()> {
+    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +159,7 @@ mod tests {
     /// Trap 20: only set-up code that knows the sampler may skip the SDK, and then the trace still goes on.
     #[test]
     fn below_an_unsampled_parent_the_sdk_is_skipped_only_where_the_sampler_is_known() {
+        let _turn = sampler_is_ours();
         let asked = Asked::default();
         let provider = SdkTracerProvider::builder().with_sampler(asked.clone()).build();
         let base = with_tracer_provider(&Context::new(), &provider);
