@@ -6,12 +6,15 @@ use std::{future::Future, sync::Arc};
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{MatchedPath, State},
-    http::StatusCode,
+    extract::{MatchedPath, State, rejection::BytesRejection},
+    http::{Method, StatusCode},
     response::{IntoResponse, Response},
     routing::post,
 };
-use rdkafka::{ClientConfig, error::KafkaError};
+use rdkafka::{
+    ClientConfig,
+    error::{KafkaError, RDKafkaErrorCode},
+};
 use serde_json::json;
 use throughline::{
     InvalidId, Span,
@@ -25,6 +28,12 @@ use crate::{
     events::{BadOrder, ORDERS, Order},
 };
 
+/// Where checkouts are posted.
+const START: &str = "/rpc/checkout/start";
+
+/// More than four short fields ever need, and less than Kafka takes.
+const LARGEST_BODY: usize = 64 * 1024;
+
 /// Why a checkout was not taken.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
@@ -32,8 +41,29 @@ enum Refusal {
     BadRequest(#[from] BadOrder),
     #[error("field `tenantId` cannot be a tenant: {0}")]
     BadTenant(#[from] InvalidId),
+    #[error("the body has {0} bytes; a checkout has at most {LARGEST_BODY}")]
+    TooLarge(usize),
+    #[error("the body could not be read: {0}")]
+    Unread(#[from] BytesRejection),
+    #[error("the order is too large for kafka: {0}")]
+    TooLargeForKafka(KafkaError),
     #[error("kafka did not take the order: {0}")]
-    Unavailable(#[from] KafkaError),
+    Unavailable(KafkaError),
+    #[error("there is nothing at this path; POST a checkout to {START}")]
+    NoSuchPath,
+    #[error("{0} means nothing here; POST a checkout to {START}")]
+    WrongMethod(Method),
+}
+
+impl From<KafkaError> for Refusal {
+    /// What would be refused again is not to be tried again.
+    fn from(error: KafkaError) -> Self {
+        use RDKafkaErrorCode::{MessageBatchTooLarge, MessageSizeTooLarge};
+        match error.rdkafka_error_code() {
+            Some(MessageSizeTooLarge | MessageBatchTooLarge) => Refusal::TooLargeForKafka(error),
+            _ => Refusal::Unavailable(error),
+        }
+    }
 }
 
 /// Listens until `stop` completes.
@@ -53,7 +83,9 @@ pub async fn run(
         extensions.get::<MatchedPath>().map(|path| path.as_str().to_owned())
     };
     let app = Router::new()
-        .route("/rpc/checkout/start", post(start))
+        .route(START, post(start))
+        .fallback(async || Refusal::NoSuchPath)
+        .method_not_allowed_fallback(async |method| Refusal::WrongMethod(method))
         .layer(ServerLayer::new(Trust::Internal).route(route))
         .with_state(Arc::clone(&outbox));
 
@@ -65,7 +97,14 @@ pub async fn run(
     Ok(())
 }
 
-async fn start(State(outbox): State<Arc<Outbox>>, body: Bytes) -> Result<Response, Refusal> {
+async fn start(
+    State(outbox): State<Arc<Outbox>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refusal> {
+    let body = body?;
+    if body.len() > LARGEST_BODY {
+        return Err(Refusal::TooLarge(body.len()));
+    }
     let order = Order::from_request(&body)?;
     let span = Span::current();
     let correlation_id = span.correlation_id();
@@ -83,13 +122,36 @@ async fn start(State(outbox): State<Arc<Outbox>>, body: Bytes) -> Result<Respons
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let status = match self {
+        let status = match &self {
             Refusal::BadRequest(_) | Refusal::BadTenant(_) => StatusCode::BAD_REQUEST,
+            Refusal::TooLarge(_) | Refusal::TooLargeForKafka(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Refusal::Unread(rejection) => rejection.status(),
+            Refusal::NoSuchPath => StatusCode::NOT_FOUND,
+            Refusal::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         tracing::warn!(error = %self, "checkout refused");
         let span = Span::current();
         let trace = json!({ "error": self.to_string(), "traceId": span.trace_id().to_string() });
         (status, Json(trace)).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_work_later_is_answered_as_unavailable() {
+        use RDKafkaErrorCode as Code;
+        for (code, status) in [
+            (Code::MessageSizeTooLarge, StatusCode::PAYLOAD_TOO_LARGE),
+            (Code::MessageBatchTooLarge, StatusCode::PAYLOAD_TOO_LARGE),
+            (Code::MessageTimedOut, StatusCode::SERVICE_UNAVAILABLE),
+            (Code::QueueFull, StatusCode::SERVICE_UNAVAILABLE),
+        ] {
+            let refusal = Refusal::from(KafkaError::MessageProduction(code));
+            assert_eq!(refusal.into_response().status(), status, "{code:?}");
+        }
     }
 }

@@ -62,12 +62,14 @@ impl Shop {
 
     /// Posts a body; status, `x-trace-id`, answer.
     fn post(&self, body: &str, headers: &[(&str, &str)]) -> (u16, String, String) {
-        let agent = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build().new_agent();
-        let mut request = agent.post(&self.url);
+        let mut request = agent().post(&self.url);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let mut response = request.send(body).unwrap();
+        Self::read(request.send(body).unwrap())
+    }
+
+    fn read(mut response: ureq::http::Response<ureq::Body>) -> (u16, String, String) {
         let trace = response.headers()["x-trace-id"].to_str().unwrap().to_owned();
         (response.status().as_u16(), trace, response.body_mut().read_to_string().unwrap())
     }
@@ -86,6 +88,10 @@ impl Shop {
             ended.unwrap().unwrap();
         }
     }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build().new_agent()
 }
 
 /// Takes the ended span `name` of the trace as soon as there is one.
@@ -220,5 +226,37 @@ async fn a_bad_body_and_a_kafka_that_is_gone_are_answered_with_the_trace() {
             span.assert_ok();
         }
     }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_never_be_a_checkout_is_not_answered_as_if_it_could_be_tried_again() {
+    let recorder = Recorder::install();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let settings = Settings { bootstrap: closed.to_string(), ..Settings::default() };
+    let shop = Shop::open(&[Service::Api], settings).await;
+    let check = |(answered, trace, answer): (u16, String, String), status: u16, name: &str, error: &str| {
+        let expected = serde_json::json!({ "error": error, "traceId": trace }).to_string();
+        assert_eq!((answered, answer), (status, expected));
+        claim(&recorder, name, &trace).assert_ok();
+    };
+
+    let order = |user: usize| {
+        let user = "u".repeat(user);
+        format!(r#"{{"cartValue":1,"itemCount":1,"userId":"{user}","tenantId":"acme"}}"#)
+    };
+    let around = order(0).len();
+    let too_large = format!("the body has {} bytes; a checkout has at most 65536", around + 2_000_000);
+    check(shop.post(&order(2_000_000), &[]), 413, API, &too_large);
+    let unread = "the body could not be read: Failed to buffer the request body: length limit exceeded";
+    check(shop.post(&order((2 << 20) - around + 1), &[]), 413, API, unread);
+
+    let elsewhere = agent().post(shop.url.replace("/start", "/stop")).send("{}").unwrap();
+    let nothing = "there is nothing at this path; POST a checkout to /rpc/checkout/start";
+    check(Shop::read(elsewhere), 404, "POST", nothing);
+    let got = agent().get(&shop.url).call().unwrap();
+    assert_eq!(got.headers()["allow"], "POST");
+    let wrong = "GET means nothing here; POST a checkout to /rpc/checkout/start";
+    check(Shop::read(got), 405, "GET /rpc/checkout/start", wrong);
     shop.close().await;
 }
