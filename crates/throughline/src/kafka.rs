@@ -49,6 +49,7 @@
 //! |---|---|
 //! | `config.create()`, `create_with_context(…)` | the same, with any `ConsumerContext`; `group.id`, `client.id` and the first bootstrap server are read for the spans |
 //! | `recv()` | a [`Received`]: rdkafka's message, and what it carried. No span; one more in `messaging.client.consumed.messages` |
+//! | `message.payload()`, `key()`, `commit_message(&message, …)`, … | the same: a [`Received`] dereferences to rdkafka's message. A function of yours that is generic over `M: Message` takes `&*message` |
 //! | `stream()` | a [`ReceivedStream`] of the same |
 //! | `split_partition_queue(…)` | a [`TracedPartitionQueue`] with `recv` and `stream`; needs no `Arc` around the consumer |
 //! | (ours) [`Received::process`] | span `process T` (CONSUMER), child of the send span and linked to it, with partition, offset, key, group, record timestamp |

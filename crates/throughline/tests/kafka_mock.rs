@@ -3,6 +3,8 @@
 
 #![cfg(feature = "kafka")]
 
+use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
+use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 use rdkafka::ClientConfig;
 use rdkafka::Message as _;
 use rdkafka::consumer::Consumer as _;
@@ -12,7 +14,9 @@ use rdkafka::producer::FutureRecord;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use std::time::Duration;
 use throughline::kafka::{MockKafka, Received, TracedConsumer, TracedProducer};
+use throughline::metrics::count_delivered;
 use throughline::opentelemetry::Context;
+use throughline::settings::{Metrics, set_metrics};
 use throughline::testing::{Ids, Recorder};
 
 fn config(bootstrap: &str) -> ClientConfig {
@@ -110,6 +114,68 @@ async fn the_partition_on_the_span_is_the_one_the_record_went_to() {
         let times = send.data().attributes.iter().filter(|kv| kv.key.as_str() == key).count();
         assert_eq!(times, 1, "{partition:?}");
     }
+}
+
+/// What `messaging.client.consumed.messages` says of one destination, for each set of labels.
+fn consumed(exporter: &InMemoryMetricExporter, destination: &str) -> Vec<(String, u64)> {
+    let exported = exporter.get_finished_metrics().expect("metrics");
+    let scopes = exported.last().expect("an export").scope_metrics();
+    let metric = scopes
+        .flat_map(|scope| scope.metrics())
+        .find(|metric| metric.name() == "messaging.client.consumed.messages")
+        .expect("the counter");
+    let AggregatedMetrics::U64(MetricData::Sum(sum)) = metric.data() else { panic!("a sum of integers") };
+    sum.data_points()
+        .map(|point| {
+            let mut labels: Vec<_> =
+                point.attributes().map(|kv| format!("{}={}", kv.key, kv.value.as_str())).collect();
+            labels.sort();
+            (labels.join(" "), point.value())
+        })
+        .filter(|(labels, _)| labels.contains(&format!("messaging.destination.name={destination} ")))
+        .collect()
+}
+
+/// Handled or not, alone or in a batch: one a message. The only test here that looks at metrics, which are the process's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_counts_once() {
+    let exporter = InMemoryMetricExporter::default();
+    let reader = PeriodicReader::builder(exporter.clone()).build();
+    let meters = SdkMeterProvider::builder().with_reader(reader).build();
+    throughline::opentelemetry::global::set_meter_provider(meters.clone());
+    throughline::providers_are_set();
+    let recorder = Recorder::local(Ids::Random);
+    let _context = throughline::with_tracer_provider(&Context::new(), recorder.provider()).attach();
+    let kafka = MockKafka::start().expect("a mock");
+    kafka.create_topic("deliveries", 1).expect("created");
+    let producer: TracedProducer = config(kafka.bootstrap_servers()).create().expect("a producer");
+    for _ in 0..4 {
+        let record = FutureRecord::<str, str>::to("deliveries").payload("{}");
+        producer.publish(record, Duration::ZERO).await.expect("delivered");
+    }
+
+    let consumer: TracedConsumer = config(kafka.bootstrap_servers()).create().expect("a consumer");
+    consumer.subscribe(&["deliveries"]).expect("subscribed");
+    consumer.recv().await.expect("received").process(async {}).await;
+    drop(consumer.recv().await.expect("received, and not handled"));
+    let batch = consumer.recv_batch(2, Duration::from_secs(30)).await.expect("received");
+    assert_eq!(batch.len(), 2);
+    batch.process(async {}).await;
+
+    // A client of another kind, by hand.
+    count_delivered("nats", &"by-hand".into(), None, 3);
+    throughline::process("by-hand").system("nats").already_counted().run_sync(|_| ());
+    set_metrics(Metrics::Off);
+    count_delivered("nats", &"by-hand".into(), None, 3);
+    set_metrics(Metrics::On);
+
+    meters.force_flush().expect("flushed");
+    let labels = "messaging.consumer.group.name=workers messaging.destination.name=deliveries \
+                  messaging.operation.name=poll messaging.system=kafka";
+    assert_eq!(consumed(&exporter, "deliveries"), [(labels.to_owned(), 4)]);
+    let labels = "messaging.destination.name=by-hand messaging.operation.name=poll messaging.system=nats";
+    assert_eq!(consumed(&exporter, "by-hand"), [(labels.to_owned(), 3)]);
+    recorder.claim_rest();
 }
 
 /// API.md's trap 1, for every shape the documentation shows: each must compile inside `tokio::spawn`.
