@@ -158,10 +158,15 @@ fn a_server_that_is_not_there_is_told_with_what_to_start() {
 #[test]
 fn another_server_is_told_from_one_that_found_nothing() {
     let serve = Serve::start(&["--ephemeral"]);
-    for command in [&["trace", TRACE][..], &["trace", TRACE, "--json"], &["search", "a=b"], &["lineage", TRACE]] {
+    for command in
+        [&["trace", TRACE][..], &["trace", TRACE, "--json"], &["search", "a=b"], &["lineage", TRACE]]
+    {
         let ended = run(&[command, &["--url", &serve.otlp]].concat());
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(3), ""), "{ended:?}");
-        assert!(ended.stderr.contains("is not throughline") || ended.stderr.contains("answered 4"), "{ended:?}");
+        assert!(
+            ended.stderr.contains("is not throughline") || ended.stderr.contains("answered 4"),
+            "{ended:?}"
+        );
     }
 }
 
