@@ -1,5 +1,6 @@
 //! How a journal behaves: sizes, limits, durability. It refuses nothing itself; [`Options::checked`] is called at open.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::{JournalError, Position};
@@ -24,6 +25,16 @@ pub enum Durability {
 impl Durability {
     /// The window of [`Durability::Batch`] where nobody chose another.
     pub const DEFAULT_WINDOW: Duration = Duration::from_millis(100);
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sync => f.write_str("sync"),
+            Self::Batch { window } => write!(f, "batch ({window:?})"),
+            Self::None => f.write_str("none"),
+        }
+    }
 }
 
 /// How much of what is on disk is read when a journal is opened.

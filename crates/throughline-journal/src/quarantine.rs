@@ -2,6 +2,7 @@
 //! reason not to start: a copy that fails is reported, no more.
 
 use std::{
+    fmt,
     io::{self, IoSlice},
     path::{Path, PathBuf},
 };
@@ -48,6 +49,32 @@ pub enum Copied {
     Failed(String),
 }
 
+/// What, where and what became of it, on one line for a log.
+impl fmt::Display for Quarantined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { position, bytes, loss, copy } = self;
+        write!(f, "{bytes} bytes at {position}; {loss}; {copy}")
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Synced => "acknowledged records are lost",
+            Self::Unsynced => "never known to be synced, probably torn by a loss of power",
+        })
+    }
+}
+
+impl fmt::Display for Copied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Written(path) | Self::Already(path) => write!(f, "copied to {}", path.display()),
+            Self::Failed(why) => write!(f, "not copied: {why}"),
+        }
+    }
+}
+
 /// Copies the bytes at `position` to a file named after it.
 pub(crate) fn keep(fs: &dyn Fs, dir: &Path, position: Position, bytes: &[u8]) -> Copied {
     let folder = dir.join(FOLDER);
@@ -69,4 +96,29 @@ fn write(fs: &dyn Fs, folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()
     write_all(file.as_ref(), &mut [IoSlice::new(bytes)], 0)?;
     file.sync_data()?;
     fs.sync_dir(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_reads_as_a_sentence() {
+        let path = PathBuf::from("q/0000000002-0000014360.bytes");
+        for (loss, copy, expected) in [
+            (
+                Loss::Synced,
+                Copied::Written(path.clone()),
+                "96 bytes at 2+14360; acknowledged records are lost; copied to q/0000000002-0000014360.bytes",
+            ),
+            (
+                Loss::Unsynced,
+                Copied::Failed("disk full".to_owned()),
+                "96 bytes at 2+14360; never known to be synced, probably torn by a loss of power; not copied: disk full",
+            ),
+        ] {
+            let found = Quarantined { position: Position::new(2, 14360), bytes: 96, loss, copy };
+            assert_eq!(found.to_string(), expected);
+        }
+    }
 }

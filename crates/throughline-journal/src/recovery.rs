@@ -8,6 +8,7 @@ mod manifest;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -51,6 +52,12 @@ pub struct Torn {
     pub position: Position,
     /// How much its header announced.
     pub bytes: u64,
+}
+
+impl fmt::Display for Torn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes at {}", self.bytes, self.position)
+    }
 }
 
 /// What the journal goes on with.
