@@ -16,6 +16,8 @@ use throughline_store::{Ingest, Search, Store, StoreOptions};
 const SPANS_A_REQUEST: u64 = 512;
 const SPANS_A_TRACE: u64 = 8;
 const REQUESTS_A_COMMIT: u64 = 40;
+/// When the first span starts and the first request arrives.
+const STARTED: u64 = 1_700_000_000_000_000_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let spans: u64 = std::env::args().nth(1).map_or(Ok(200_000), |text| text.parse())?;
@@ -25,7 +27,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let store = Store::open(dir.path(), StoreOptions::default())?;
     let (cpu, wall) = (cpu()?, Instant::now());
     for (position, otlp) in (0..).zip(&requests) {
-        store.ingest(Ingest { position, arrived: UnixNanos(position), signal: Signal::Traces, otlp })?;
+        store.ingest(Ingest {
+            position,
+            arrived: UnixNanos(STARTED + position),
+            signal: Signal::Traces,
+            otlp,
+        })?;
         if position % REQUESTS_A_COMMIT == REQUESTS_A_COMMIT - 1 {
             store.commit()?;
         }
@@ -140,7 +147,7 @@ fn request(number: u64) -> Vec<u8> {
 
 fn span(number: u64) -> Span {
     let trace = number / SPANS_A_TRACE;
-    let start = 1_700_000_000_000_000_000 + number * 1_000;
+    let start = STARTED + number * 1_000;
     Span {
         trace_id: trace_id(trace).to_vec(),
         span_id: scramble(number).to_be_bytes().to_vec(),

@@ -7,7 +7,6 @@ use throughline_otlp::{LogRecord, Signal, Span, SpanId, SpanKind, TraceId, UnixN
 
 use crate::block::View;
 use crate::error::StoreError;
-use crate::memory::Content;
 use crate::newest::{Item, Match, Newest, intact, of_slot};
 use crate::query::Query;
 use crate::schema::listed;
@@ -90,7 +89,8 @@ impl Store {
         })
     }
 
-    /// Traces with a span that meets every condition, newest first by that span's start.
+    /// Traces with a span that meets every condition, newest first by that span's start. A span that claims to start
+    /// more than an hour after it arrived stands at that hour.
     ///
     /// # Errors
     /// [`StoreError`] if a block cannot be reached.
@@ -99,9 +99,12 @@ impl Store {
         let mut hits = self.newest_traces(&snapshot, &query, search.limit)?;
         let mut matches: HashMap<TraceId, HashSet<Identity>> =
             hits.iter().map(|hit| (hit.trace_id, HashSet::new())).collect();
-        for span in spans_in_memory(&snapshot).filter(|span| query.matches_span(span)) {
-            if let Some(of_trace) = matches.get_mut(&span.trace_id) {
-                of_trace.insert(identity(span));
+        for chunk in &snapshot.chunks {
+            let spans = chunk.spans().iter().map(|one| &one.span);
+            for span in spans.filter(|s| query.matches_span(s) && query.covers_time(chunk.placed(s.start))) {
+                if let Some(of_trace) = matches.get_mut(&span.trace_id) {
+                    of_trace.insert(identity(span));
+                }
             }
         }
         let on_disk = Snapshot { chunks: Vec::new(), blocks: snapshot.blocks };
@@ -263,13 +266,5 @@ fn distinct_log(seen: &mut HashSet<Vec<u8>>) -> impl FnMut(Match) -> Option<LogR
 }
 
 fn spans_in_memory(snapshot: &Snapshot) -> impl Iterator<Item = &Span> {
-    snapshot
-        .chunks
-        .iter()
-        .filter_map(|chunk| match &chunk.content {
-            Content::Spans(spans) => Some(spans),
-            Content::Logs(_) => None,
-        })
-        .flatten()
-        .map(|one| &one.span)
+    snapshot.chunks.iter().flat_map(|chunk| chunk.spans()).map(|one| &one.span)
 }

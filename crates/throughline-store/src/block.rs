@@ -43,7 +43,7 @@ pub(crate) struct Summary {
     pub(crate) last: u64,
     /// Arrivals, Unix nanoseconds.
     pub(crate) arrived: Range,
-    /// Starts of its spans and times of its records; `None` without any.
+    /// Starts of its spans and times of its records as the time column has them; `None` without any.
     pub(crate) times: Option<Range>,
     /// Spans, duplicates counted.
     pub(crate) spans: u64,
@@ -83,12 +83,13 @@ impl Summary {
         summary.first = summary.first.min(chunk.position);
         summary.last = summary.last.max(chunk.position);
         summary.arrived = summary.arrived.including(chunk.arrived.0);
-        let mut see = |time: u64| {
+        let mut see = |time| {
+            let time = chunk.placed(time);
             summary.times = Some(summary.times.map_or(Range::at(time), |times| times.including(time)));
         };
         match &chunk.content {
-            Content::Spans(spans) => spans.iter().for_each(|one| see(one.span.start.0)),
-            Content::Logs(logs) => logs.iter().for_each(|one| see(one.log.time.0)),
+            Content::Spans(spans) => spans.iter().for_each(|one| see(one.span.start)),
+            Content::Logs(logs) => logs.iter().for_each(|one| see(one.log.time)),
         }
         match &chunk.content {
             Content::Spans(spans) => summary.spans += spans.len() as u64,
@@ -274,7 +275,7 @@ pub(crate) fn sync(dir: &Path) -> Result<(), StoreError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_error("sync", dir))
 }
 
-fn directory_bytes(path: &Path) -> Result<u64, StoreError> {
+pub(crate) fn directory_bytes(path: &Path) -> Result<u64, StoreError> {
     let mut bytes = 0;
     for entry in fs::read_dir(path).map_err(io_error("list", path))? {
         // A file that a finished merge has just removed takes no space.

@@ -37,14 +37,14 @@ pub(crate) fn of_chunk(chunk: &Arc<Chunk>) -> Vec<Document> {
             .zip(spans)
             .map(|(index, OneSpan { span, .. })| {
                 let ids = [Some(number(span.span_id)), span.parent.map(number)];
-                let columns = [Some(span.start.0), Some(duration(span)), ids[0], ids[1]];
+                let columns = [Some(chunk.placed(span.start)), Some(duration(span)), ids[0], ids[1]];
                 document(index, columns, span_terms(span, &mut renderer))
             })
             .collect(),
         Content::Logs(logs) => (0..)
             .zip(logs)
             .map(|(index, OneLog { log, .. })| {
-                let columns = [Some(log.time.0), None, log.span_id.map(number), None];
+                let columns = [Some(chunk.placed(log.time)), None, log.span_id.map(number), None];
                 document(index, columns, log_terms(log, &mut renderer))
             })
             .collect(),

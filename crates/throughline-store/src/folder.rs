@@ -2,6 +2,7 @@
 //! renamed and reported, never deleted and never fatal. Refuses folders of newer versions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,9 @@ use crate::error::StoreError;
 
 /// `store.json`
 const MANIFEST: &str = "store.json";
+
+/// What the name of a block ends in that was set aside; from the second of one number on, a count follows.
+const DAMAGED: &str = "damaged";
 
 /// A block (or the manifest) that could not be read and was put out of the way. It is never deleted: what it may still
 /// hold, and the disk it takes, are the user's to decide on.
@@ -53,6 +57,17 @@ pub(crate) struct Found {
     /// Oldest first.
     pub(crate) blocks: Vec<Arc<View>>,
     pub(crate) set_aside: Vec<SetAside>,
+    /// Disk taken by everything that was ever set aside.
+    pub(crate) set_aside_bytes: u64,
+}
+
+impl fmt::Display for SetAside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.path {
+            Some(path) => write!(f, "{} ({})", path.display(), self.why),
+            None => f.write_str(&self.why),
+        }
+    }
 }
 
 impl Folder {
@@ -76,7 +91,8 @@ impl Folder {
         folder.manifest.blocks = blocks.keys().copied().collect();
         folder.manifest.next = folder.manifest.next.max(directories.keys().last().map_or(0, |id| id.0 + 1));
         folder.save()?;
-        Ok(Found { folder, blocks: blocks.into_values().collect(), set_aside })
+        let set_aside_bytes = folder.set_aside_bytes()?;
+        Ok(Found { folder, blocks: blocks.into_values().collect(), set_aside, set_aside_bytes })
     }
 
     /// Up to where everything was committed before blocks were dropped.
@@ -114,6 +130,21 @@ impl Folder {
         self.manifest.blocks.remove(&view.block.id);
         self.save()?;
         Ok(aside)
+    }
+
+    fn set_aside_bytes(&self) -> Result<u64, StoreError> {
+        let mut bytes = 0;
+        for entry in fs::read_dir(&self.dir).map_err(io_error("list", &self.dir))? {
+            let path = entry.map_err(io_error("list", &self.dir))?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            if let Some((_, Some(suffix))) = name.and_then(block::parse_directory_name)
+                && suffix.starts_with(DAMAGED)
+            {
+                // A figure: no reason not to open.
+                bytes += block::directory_bytes(&path).unwrap_or(0);
+            }
+        }
+        Ok(bytes)
     }
 
     fn save(&self) -> Result<(), StoreError> {
@@ -221,7 +252,7 @@ fn verify_newest(
 fn set_aside(path: &Path, why: &StoreError) -> Result<SetAside, StoreError> {
     // The name must be free even if a block of this number was set aside before.
     let suffix = (0u32..)
-        .map(|n| if n == 0 { "damaged".to_owned() } else { format!("damaged-{n}") })
+        .map(|n| if n == 0 { DAMAGED.to_owned() } else { format!("{DAMAGED}-{n}") })
         .find(|suffix| !path.with_added_extension(suffix).exists())
         .unwrap_or_default();
     Ok(SetAside { path: Some(rename_away(path, &suffix)?), why: report(why) })

@@ -9,6 +9,9 @@ use throughline_otlp::{OneLog, OneSpan, TraceId, UnixNanos};
 
 use crate::options::StoreOptions;
 
+/// How much later than its arrival an item may claim to be.
+const AHEAD: u64 = 3600 * 1_000_000_000;
+
 /// One ingested request, immutable from then on, so that readers share it without holding a lock.
 #[derive(Debug)]
 pub(crate) struct Chunk {
@@ -42,6 +45,20 @@ pub(crate) struct Memory {
 }
 
 impl Chunk {
+    /// The time under which an item is ordered and found: its own, but no later than an hour after it arrived. The spans
+    /// of a clock that is far ahead would otherwise be the newest for ever.
+    pub(crate) fn placed(&self, time: UnixNanos) -> u64 {
+        time.0.min(self.arrived.0.saturating_add(AHEAD))
+    }
+
+    /// Its spans; none if it holds records.
+    pub(crate) fn spans(&self) -> &[OneSpan] {
+        match &self.content {
+            Content::Spans(spans) => spans,
+            Content::Logs(_) => &[],
+        }
+    }
+
     /// Items.
     pub(crate) fn len(&self) -> usize {
         match &self.content {

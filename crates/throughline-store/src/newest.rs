@@ -1,5 +1,5 @@
 //! Matches of a query, newest first, over memory and all blocks: a heap of candidates that opens a block only when no
-//! candidate at hand is newer than the block's latest. Owns the order; refuses to know what the matches are for.
+//! candidate at hand is newer than the block's latest. Newest by [`Chunk::placed`]. Owns the order; refuses to know what the matches are for.
 
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -156,8 +156,9 @@ fn of_block(view: &View, address: DocAddress, signal: Signal) -> Result<Match, S
         Signal::Metrics => None,
     };
     let item = item.ok_or_else(|| {
-        let corruption =
-            tantivy::error::DataCorruption::comment_only(format!("{address:?} is not one OTLP item"));
+        let DocAddress { segment_ord, doc_id } = address;
+        let comment = format!("document {doc_id} of segment {segment_ord} is not one OTLP item");
+        let corruption = tantivy::error::DataCorruption::comment_only(comment);
         block_error("read a document of", &view.block.path)(corruption.into())
     })?;
     Ok(Match { item, otlp })
@@ -166,8 +167,13 @@ fn of_block(view: &View, address: DocAddress, signal: Signal) -> Result<Match, S
 fn in_memory(chunks: &[Arc<Chunk>], query: &Query) -> BinaryHeap<Entry> {
     let mut found = Vec::new();
     for (number, chunk) in chunks.iter().enumerate() {
-        let mut add =
-            |index, time: UnixNanos| found.push(Entry { time: time.0, place: Place::Memory(number, index) });
+        let mut add = |index, time: UnixNanos| {
+            let time = chunk.placed(time);
+            // A block's column is asked the same.
+            if query.covers_time(time) {
+                found.push(Entry { time, place: Place::Memory(number, index) });
+            }
+        };
         match (&chunk.content, query.signal) {
             (Content::Spans(spans), Signal::Traces) => spans
                 .iter()

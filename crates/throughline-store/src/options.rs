@@ -8,6 +8,7 @@ pub struct StoreOptions {
     /// Blocks whose newest arrival is older than this are dropped by `enforce_retention`. Default 7 days.
     pub retention_age: Duration,
     /// Blocks are dropped, oldest first, while all of them together take more disk than this. Default 10 GiB.
+    /// Damaged blocks that were set aside do not count: what is whole must not go to make room for what is not.
     pub retention_bytes: u64,
     /// A block is closed once it has this many documents (spans and log records). Default 500,000.
     pub block_documents: u64,

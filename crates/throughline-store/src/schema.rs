@@ -19,7 +19,7 @@ const LONGEST_NAME: usize = 1024;
 pub(crate) enum Column {
     /// Stored: the span's or record's own one-item OTLP request.
     Otlp,
-    /// Column: start of the span, time of the record, Unix nanoseconds.
+    /// Column: start of the span, time of the record, Unix nanoseconds; cut to what [`crate::memory::Chunk::placed`] allows.
     Time,
     /// Column: duration of the span, nanoseconds; records have none, which tells the two apart.
     Duration,

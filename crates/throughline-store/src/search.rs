@@ -25,7 +25,8 @@ pub struct Search {
     pub min_duration: Option<Duration>,
     /// Longest duration, inclusive.
     pub max_duration: Option<Duration>,
-    /// Earliest start (of a record: time), inclusive.
+    /// Earliest start (of a record: time), inclusive. What is later than an hour after its arrival counts as that hour, so
+    /// that a clock far ahead does not put a span into every search to come.
     pub start: Option<UnixNanos>,
     /// Latest start (of a record: time), inclusive.
     pub end: Option<UnixNanos>,

@@ -4,6 +4,7 @@
 //! Two locks, always in this order: `writer` (one commit, merge or drop at a time, held across I/O) and `shared` (what
 //! readers take a snapshot of, never held across I/O).
 
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -75,6 +76,16 @@ pub struct StoreStats {
     pub failed_merges: u64,
     /// What was found damaged, on open or since.
     pub set_aside: Vec<SetAside>,
+    /// Disk taken by blocks that were set aside, now or by an earlier open. Neither `disk_bytes` nor retention counts them,
+    /// and nobody but the user removes them.
+    pub set_aside_bytes: u64,
+}
+
+impl fmt::Display for Retired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { blocks, spans, logs, bytes } = self;
+        write!(f, "{blocks} blocks with {spans} spans and {logs} log records, {bytes} bytes")
+    }
 }
 
 #[derive(Default)]
@@ -87,6 +98,7 @@ struct Shared {
     committed: Option<u64>,
     failed_merges: u64,
     set_aside: Vec<SetAside>,
+    set_aside_bytes: u64,
 }
 
 /// What a query reads: fixed at one moment, whatever is committed meanwhile.
@@ -108,8 +120,13 @@ impl Store {
         let committed =
             found.blocks.iter().map(|view| view.summary.last).max().max(found.folder.dropped_up_to());
         let writer = Writer::new(found.folder, &found.blocks, options.clone());
-        let shared =
-            Shared { blocks: found.blocks, committed, set_aside: found.set_aside, ..Shared::default() };
+        let shared = Shared {
+            blocks: found.blocks,
+            committed,
+            set_aside: found.set_aside,
+            set_aside_bytes: found.set_aside_bytes,
+            ..Shared::default()
+        };
         Ok(Self { options, writer: Mutex::new(writer), shared: RwLock::new(shared) })
     }
 
@@ -201,7 +218,7 @@ impl Store {
         Ok(())
     }
 
-    /// Figures.
+    /// Figures. Does not wait for a commit.
     pub fn stats(&self) -> StoreStats {
         let shared = self.read();
         let memories = || shared.flushing.as_deref().into_iter().chain([&shared.active]);
@@ -216,6 +233,7 @@ impl Store {
             committed: shared.committed,
             failed_merges: shared.failed_merges,
             set_aside: shared.set_aside.clone(),
+            set_aside_bytes: shared.set_aside_bytes,
         }
     }
 
@@ -249,7 +267,9 @@ impl Store {
             if listed {
                 self.write().blocks.retain(|other| other.block.id != view.block.id);
                 let aside = writer.set_aside(&view, &error)?;
-                self.write().set_aside.push(aside);
+                let mut shared = self.write();
+                shared.set_aside.push(aside);
+                shared.set_aside_bytes += view.disk_bytes;
             }
         }
         Ok(())
@@ -329,4 +349,33 @@ fn decode(ingest: Ingest<'_>) -> Result<Chunk, StoreError> {
         Signal::Metrics => return Err(StoreError::Metrics { position }),
     };
     Ok(Chunk { position, arrived, content })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::search::Search;
+
+    /// Longer than a busy machine needs; waiting for the writer would be for ever.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn figures_and_answers_wait_for_no_commit() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+        let (answered, answer) = mpsc::channel();
+        thread::scope(|scope| {
+            // What a commit, a merge and a drop hold all the time.
+            let _writer = store.lock_writer();
+            scope.spawn(|| {
+                let found = store.search(&Search::default()).unwrap();
+                answered.send((store.stats().blocks, found.len())).unwrap();
+            });
+            assert_eq!(answer.recv_timeout(PATIENCE), Ok((0, 0)));
+        });
+    }
 }

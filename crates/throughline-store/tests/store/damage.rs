@@ -35,6 +35,9 @@ fn check(block: usize, damage: impl Fn(&Path), expect: &[u8], why: &str) {
         let store = Store::open(dir.path(), options.clone()).unwrap();
         assert_eq!(found(&store), expect, "round {round}");
         let set_aside = store.stats().set_aside;
+        // Counted as long as it lies there, whoever set it aside.
+        let lies = !directories(dir.path(), ".damaged").is_empty();
+        assert_eq!(store.stats().set_aside_bytes > 0, lies);
         if round == 0 {
             assert_eq!(set_aside.len(), 1);
             assert!(set_aside[0].why.contains(why), "{why:?} is not in {:?}", set_aside[0].why);
@@ -95,9 +98,11 @@ fn damage_found_while_reading_takes_the_block_out_and_leaves_the_answer() {
     bytes[..40].fill(0xff);
     fs::write(stored, bytes).unwrap();
     let store = Store::open(dir.path(), options).unwrap();
-    assert_eq!(store.stats().set_aside, []);
+    assert_eq!((store.stats().set_aside, store.stats().set_aside_bytes), (vec![], 0));
+    let before = store.stats().disk_bytes;
     assert_eq!(store.search(&Search::default()).unwrap().len(), 2);
     let set_aside = store.stats().set_aside;
+    assert_eq!(store.stats().set_aside_bytes + store.stats().disk_bytes, before);
     assert_eq!(set_aside.len(), 1, "{set_aside:?}");
     assert!(set_aside[0].path.as_ref().unwrap().ends_with("block-0000000000.damaged"));
     assert_eq!((found(&store), store.stats().blocks), (vec![2, 3], 2));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use throughline_otlp::{SpanKind, UnixNanos};
 use throughline_store::{Errors, Hop, Operation, Search, Store};
 
-use crate::build::{Attribute, Bench, LogSpec, SpanSpec, trace_id};
+use crate::build::{Attribute, Bench, LogSpec, SpanSpec, seconds, trace_id};
 
 /// Checks which traces are found, newest first: in memory, committed, and half of each.
 fn check(spans: &[SpanSpec], search: &Search, expect: &[u8]) {
@@ -286,4 +286,20 @@ fn records_are_found_by_what_they_have() {
         }
         bench.store.commit().unwrap();
     }
+}
+
+#[test]
+fn a_clock_far_ahead_makes_a_span_the_newest_for_an_hour_and_not_for_ever() {
+    // They arrive in seconds 1, 2 and 3.
+    let span = |trace, start| SpanSpec { trace, start, ..SpanSpec::default() };
+    let spans = [span(1, 1 << 63), span(2, seconds(3_600).0), span(3, seconds(3_602).0)];
+    check(&spans, &Search::default(), &[3, 1, 2]);
+    check(&spans, &Search { limit: 1, ..Search::default() }, &[3]);
+    for (since, found) in [(3_600, &[3, 1, 2][..]), (3_601, &[3, 1][..]), (3_602, &[3][..])] {
+        check(&spans, &Search { start: Some(seconds(since)), ..Search::default() }, found);
+    }
+    check(&spans, &Search { end: Some(seconds(4_000)), ..Search::default() }, &[3, 2]);
+    let mut bench = Bench::new();
+    bench.spans(&spans);
+    assert_eq!(bench.store.trace(trace_id(1)).unwrap().spans[0].start, UnixNanos(1 << 63), "kept as it was");
 }

@@ -32,54 +32,70 @@ impl Model {
         self.requests.iter().filter(move |request| request.signal == signal && !request.gone)
     }
 
+    /// Every copy of every span, and when it arrived. Copies of one span may differ in all but their identity.
+    fn copies(&self) -> impl Iterator<Item = (Span, UnixNanos)> {
+        self.kept(Signal::Traces).flat_map(|request| {
+            let spans = decode_traces(&request.otlp).unwrap();
+            spans.into_iter().map(|span| (span, request.arrived))
+        })
+    }
+
     pub(crate) fn spans(&self) -> Vec<Span> {
         let mut seen = HashSet::new();
-        let all = self.kept(Signal::Traces).flat_map(|request| decode_traces(&request.otlp).unwrap());
-        all.filter(|span| seen.insert(identity(span))).collect()
+        self.copies().map(|(span, _)| span).filter(|span| seen.insert(identity(span))).collect()
     }
 
     pub(crate) fn records(&self) -> Vec<LogRecord> {
-        // By what they print: a NaN is not equal to itself, its record is.
-        let mut seen = HashSet::new();
-        let all = self.kept(Signal::Logs).flat_map(|request| decode_logs(&request.otlp).unwrap());
-        all.filter(|record| seen.insert(format!("{record:?}"))).collect()
+        self.records_where(|_, _| true)
     }
 
-    /// All hits, newest first.
-    pub(crate) fn search(&self, search: &Search) -> Vec<Hit> {
-        let mut by_trace: BTreeMap<TraceId, (usize, UnixNanos)> = BTreeMap::new();
-        for span in self.spans().iter().filter(|span| span_matches(span, search)) {
-            let (matched, newest) = by_trace.entry(span.trace_id).or_insert((0, span.start));
-            *matched += 1;
-            *newest = span.start.max(*newest);
+    fn records_where(&self, mut keep: impl FnMut(&LogRecord, UnixNanos) -> bool) -> Vec<LogRecord> {
+        // By what they print: a NaN is not equal to itself, its record is.
+        let mut seen = HashSet::new();
+        let mut found = Vec::new();
+        for request in self.kept(Signal::Logs) {
+            let all = decode_logs(&request.otlp).unwrap();
+            found.extend(
+                all.into_iter()
+                    .filter(|record| keep(record, request.arrived) && seen.insert(format!("{record:?}"))),
+            );
         }
-        let hit = |(trace_id, (matched, start))| Hit { trace_id, matched, start };
-        let mut hits: Vec<Hit> = by_trace.into_iter().map(hit).collect();
-        hits.sort_by_key(|hit| std::cmp::Reverse(hit.start));
+        found
+    }
+
+    /// All hits with the place of their newest matching span, newest first.
+    pub(crate) fn search(&self, search: &Search) -> Vec<(u64, Hit)> {
+        let mut by_trace: BTreeMap<TraceId, (HashSet<Identity>, (u64, UnixNanos))> = BTreeMap::new();
+        for (span, arrived) in self.copies().filter(|(span, arrived)| span_matches(span, *arrived, search)) {
+            let (matched, newest) =
+                by_trace.entry(span.trace_id).or_insert((HashSet::new(), (0, UnixNanos(0))));
+            matched.insert(identity(&span));
+            *newest = (placed(span.start, arrived), span.start).max(*newest);
+        }
+        let hit = |(trace_id, (matched, (place, start))): (_, (HashSet<_>, _))| {
+            (place, Hit { trace_id, matched: matched.len(), start })
+        };
+        let mut hits: Vec<(u64, Hit)> = by_trace.into_iter().map(hit).collect();
+        hits.sort_by_key(|(place, _)| std::cmp::Reverse(*place));
         hits
     }
 
     pub(crate) fn search_records(&self, search: &Search) -> Vec<LogRecord> {
-        let mut found = self.records();
-        found.retain(|record| record_matches(record, search));
-        found.sort_by_key(|record| std::cmp::Reverse(record.time));
-        found
+        self.records_where(|record, arrived| record_matches(record, arrived, search))
     }
 
     pub(crate) fn linking_to(&self, id: TraceId) -> BTreeSet<TraceId> {
-        let links = |span: &Span| span.links.iter().any(|link| link.trace_id == id);
-        let spans = self.spans();
-        spans.iter().filter(|span| links(span) && span.trace_id != id).map(|span| span.trace_id).collect()
+        let links = |span: &Span| span.trace_id != id && span.links.iter().any(|link| link.trace_id == id);
+        self.copies().filter(|(span, _)| links(span)).map(|(span, _)| span.trace_id).collect()
     }
 
     pub(crate) fn services(&self) -> BTreeSet<String> {
-        self.spans().iter().map(|span| span.service().to_owned()).collect()
+        self.copies().map(|(span, _)| span.service().to_owned()).collect()
     }
 
     pub(crate) fn operations(&self, service: &str) -> BTreeSet<(String, &'static str)> {
-        let spans = self.spans();
-        let of_service = spans.iter().filter(|span| span.service() == service);
-        of_service.map(|span| (span.name.clone(), span.kind.as_str())).collect()
+        let of_service = self.copies().filter(|(span, _)| span.service() == service);
+        of_service.map(|(span, _)| (span.name, span.kind.as_str())).collect()
     }
 }
 
@@ -87,7 +103,7 @@ pub(crate) fn identity(span: &Span) -> Identity {
     (span.trace_id, span.span_id, span.kind, span.start)
 }
 
-fn span_matches(span: &Span, search: &Search) -> bool {
+fn span_matches(span: &Span, arrived: UnixNanos, search: &Search) -> bool {
     let nanos = u128::from(span.end.0 - span.start.0);
     let mut attributes: Vec<&KeyValue> = span.attributes.iter().chain(&span.resource.attributes).collect();
     attributes.extend(span.events.iter().flat_map(|event| &event.attributes));
@@ -98,13 +114,13 @@ fn span_matches(span: &Span, search: &Search) -> bool {
         && (search.errors == Errors::Any || span.is_error())
         && search.min_duration.is_none_or(|min| min.as_nanos() <= nanos)
         && search.max_duration.is_none_or(|max| nanos <= max.as_nanos())
-        && within(span.start, search)
+        && within(span.start, arrived, search)
         && search.attributes.iter().all(|(key, value)| {
             attributes.iter().any(|entry| today(&entry.key) == today(key) && entry.value.to_text() == *value)
         })
 }
 
-fn record_matches(record: &LogRecord, search: &Search) -> bool {
+fn record_matches(record: &LogRecord, arrived: UnixNanos, search: &Search) -> bool {
     let unaskable = search.operation.is_some()
         || search.kind.is_some()
         || search.min_duration.is_some()
@@ -112,15 +128,21 @@ fn record_matches(record: &LogRecord, search: &Search) -> bool {
     !unaskable
         && search.service.as_ref().is_none_or(|service| service == record.resource.service())
         && (search.errors == Errors::Any || record.severity >= 17)
-        && within(record.time, search)
+        && within(record.time, arrived, search)
         && search.attributes.iter().all(|(key, value)| {
             let mut all = record.attributes.iter().chain(&record.resource.attributes);
             all.any(|entry| today(&entry.key) == today(key) && entry.value.to_text() == *value)
         })
 }
 
-fn within(time: UnixNanos, search: &Search) -> bool {
-    search.start.is_none_or(|start| start <= time) && search.end.is_none_or(|end| time <= end)
+fn within(time: UnixNanos, arrived: UnixNanos, search: &Search) -> bool {
+    search.start.is_none_or(|start| start.0 <= placed(time, arrived))
+        && search.end.is_none_or(|end| time <= end)
+}
+
+/// Nothing is believed to be later than an hour after it arrived.
+fn placed(time: UnixNanos, arrived: UnixNanos) -> u64 {
+    time.0.min(arrived.0 + 3_600_000_000_000)
 }
 
 fn today(key: &str) -> &str {

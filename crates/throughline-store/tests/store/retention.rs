@@ -31,6 +31,8 @@ fn blocks_past_the_age_are_dropped_whole_and_stay_dropped() {
     let retired = bench.store.enforce_retention(seconds(13)).unwrap();
     assert_eq!((retired.blocks, retired.spans, retired.logs), (2, 4, 0));
     assert!(retired.bytes > 0);
+    let said = format!("2 blocks with 4 spans and 0 log records, {} bytes", retired.bytes);
+    assert_eq!(retired.to_string(), said);
     assert_eq!(kept(&bench.store), [3, 4, 5]);
     assert_eq!(directories(bench.path(), "").len(), 3);
     assert_eq!(bench.store.search(&Search::default()).unwrap().len(), 3);
