@@ -2,17 +2,20 @@
 //!
 //! ```text
 //! lock            held with flock while a backend runs; holds its process id as text
-//! manifest.json   {"format": 1, "written_by": "0.1.0"}
+//! manifest.json   {"format": 1, "written_by": "0.1.0"}, and "ephemeral": true if it goes with the process
 //! journal/        accepted requests, throughline-journal's
 //! store/          searchable blocks, throughline-store's
 //! ```
 //!
-//! Refuses a folder that another process holds, that a newer throughline wrote, or that holds something else.
+//! Refuses a folder that another process holds, that a newer throughline wrote, or that holds something else. What a
+//! killed process left behind is [`leftovers`]'.
+
+mod leftovers;
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -27,13 +30,17 @@ const FORMAT: u32 = 1;
 const LOCK: &str = "lock";
 const MANIFEST: &str = "manifest.json";
 
+/// Spans hold personal data more often than anybody plans: only the owner reads the folder and what is below it.
+const PRIVATE: u32 = 0o700;
+
 /// A data folder this process owns until the value is dropped.
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
+    // Removed before the lock is let go of: else another process could take it for a leftover and remove it as well.
+    temporary: Option<TempDir>,
     // Holds the flock: the kernel lets go of it when the file is closed, however the process ends.
     _lock: File,
-    temporary: Option<TempDir>,
 }
 
 /// Why a data folder cannot be used.
@@ -97,6 +104,9 @@ pub enum FolderError {
 struct Manifest {
     format: u32,
     written_by: String,
+    /// Whether nobody wants the folder once its process is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    ephemeral: bool,
 }
 
 /// Where data goes if nobody says: `$XDG_DATA_HOME/throughline`, else `~/.local/share/throughline`. `None` without a home.
@@ -110,23 +120,34 @@ pub fn default_data_folder(environment: impl Fn(&str) -> Option<OsString>) -> Op
 
 impl Folder {
     /// Creates what is missing, takes the lock, then checks the manifest: in this order, so that two starters cannot
-    /// both believe the folder is new.
+    /// both believe the folder is new. What is not ours is refused before the lock, which would be the first file of
+    /// ours in it.
     pub(crate) fn open(data: &DataFolder) -> Result<Self, FolderError> {
+        Self::open_under(&std::env::temp_dir(), data)
+    }
+
+    /// As [`Folder::open`], with temporary folders in `base`.
+    fn open_under(base: &Path, data: &DataFolder) -> Result<Self, FolderError> {
         let (path, temporary) = match data {
             DataFolder::Persistent(path) => (path.clone(), None),
             DataFolder::Ephemeral => {
-                let dir = tempfile::Builder::new()
-                    .prefix("throughline-")
-                    .tempdir()
-                    .map_err(io_error("create", &std::env::temp_dir()))?;
+                leftovers::remove(base);
+                let dir = leftovers::named()
+                    .permissions(Permissions::from_mode(PRIVATE))
+                    .tempdir_in(base)
+                    .map_err(io_error("create a folder in", base))?;
                 (dir.path().to_path_buf(), Some(dir))
             }
         };
-        // Spans hold personal data more often than anybody plans: nobody else reads the folder.
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(io_error("create", &path))?;
+        create(&path)?;
+        refuse_foreign(&path)?;
         let lock = take_lock(&path)?;
-        check_manifest(&path)?;
-        Ok(Self { path, _lock: lock, temporary })
+        check_manifest(&path, data)?;
+        let folder = Self { path, temporary, _lock: lock };
+        // Journal and store would make them too, but open to everybody in a folder that the user made so.
+        create(&folder.journal())?;
+        create(&folder.store())?;
+        Ok(folder)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -153,6 +174,10 @@ impl Folder {
             None => Ok(()),
         }
     }
+}
+
+fn create(path: &Path) -> Result<(), FolderError> {
+    fs::DirBuilder::new().recursive(true).mode(PRIVATE).create(path).map_err(io_error("create", path))
 }
 
 fn take_lock(folder: &Path) -> Result<File, FolderError> {
@@ -182,13 +207,18 @@ fn take_lock(folder: &Path) -> Result<File, FolderError> {
     Ok(file)
 }
 
-fn check_manifest(folder: &Path) -> Result<(), FolderError> {
+fn check_manifest(folder: &Path, data: &DataFolder) -> Result<(), FolderError> {
     let path = folder.join(MANIFEST);
+    let ours = || Manifest {
+        format: FORMAT,
+        written_by: env!("CARGO_PKG_VERSION").to_owned(),
+        ephemeral: *data == DataFolder::Ephemeral,
+    };
     let text = match fs::read(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             refuse_foreign(folder)?;
-            return write_manifest(folder, &path);
+            return write_manifest(folder, &path, &ours());
         }
         Err(error) => return Err(io_error("read", &path)(error)),
     };
@@ -202,6 +232,10 @@ fn check_manifest(folder: &Path) -> Result<(), FolderError> {
             written_by: manifest.written_by,
         });
     }
+    if manifest.ephemeral && *data != DataFolder::Ephemeral {
+        // Somebody wants what a killed process left behind: from now on nobody removes it.
+        write_manifest(folder, &path, &ours())?;
+    }
     Ok(())
 }
 
@@ -209,7 +243,9 @@ fn check_manifest(folder: &Path) -> Result<(), FolderError> {
 fn refuse_foreign(folder: &Path) -> Result<(), FolderError> {
     for entry in fs::read_dir(folder).map_err(io_error("list", folder))? {
         let entry = entry.map_err(io_error("list", folder))?.file_name();
-        if entry != LOCK && entry != "lost+found" && entry != OsString::from(unfinished_manifest()) {
+        let new = entry == LOCK || entry == "lost+found" || entry == OsString::from(unfinished_manifest());
+        // Looked for last: another starter writes it before anything that stands beside it.
+        if !new && !folder.join(MANIFEST).exists() {
             return Err(FolderError::Foreign { path: folder.to_path_buf(), entry });
         }
     }
@@ -221,9 +257,8 @@ fn unfinished_manifest() -> String {
 }
 
 /// Written aside, synced, renamed, and the name synced too: after a power loss there is a whole manifest or none.
-fn write_manifest(folder: &Path, path: &Path) -> Result<(), FolderError> {
-    let manifest = Manifest { format: FORMAT, written_by: env!("CARGO_PKG_VERSION").to_owned() };
-    let text = serde_json::to_vec(&manifest)
+fn write_manifest(folder: &Path, path: &Path, manifest: &Manifest) -> Result<(), FolderError> {
+    let text = serde_json::to_vec(manifest)
         .map_err(|source| FolderError::Manifest { path: path.to_path_buf(), source })?;
     let aside = folder.join(unfinished_manifest());
     let write = || -> io::Result<()> {
@@ -242,92 +277,4 @@ fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Folder
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn persistent(path: &Path) -> DataFolder {
-        DataFolder::Persistent(path.to_path_buf())
-    }
-
-    /// The error's text with the folder's own path replaced.
-    fn refusal(path: &Path) -> String {
-        let error = Folder::open(&persistent(path)).map(|_| ()).unwrap_err();
-        error.to_string().replace(&path.display().to_string(), "DIR")
-    }
-
-    #[test]
-    fn one_owner_at_a_time_and_the_error_says_who() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("made/for/it");
-        let held = Folder::open(&persistent(&path)).unwrap();
-        assert_eq!(
-            refusal(&path),
-            format!(
-                "data folder DIR is in use by process {}; stop it, or choose another folder with --data-dir or --ephemeral",
-                std::process::id()
-            )
-        );
-        held.close().unwrap();
-        Folder::open(&persistent(&path)).unwrap().close().unwrap();
-        assert!(path.join(MANIFEST).exists(), "a persistent folder stays");
-    }
-
-    #[test]
-    fn newer_foreign_and_damaged_folders_are_refused() {
-        let cases: [(&str, &str, &str); 3] = [
-            (
-                MANIFEST,
-                r#"{"format": 2, "written_by": "9.0.0", "more": []}"#,
-                "data folder DIR has format 2, written by throughline 9.0.0; this build reads up to format 1: use that version, or another folder",
-            ),
-            (MANIFEST, "{", "cannot read DIR/manifest.json: EOF while parsing an object at line 1 column 1"),
-            (
-                "thesis.txt",
-                "",
-                "DIR is not a throughline data folder: it holds \"thesis.txt\" and no manifest.json; choose an empty folder",
-            ),
-        ];
-        for (file, content, expected) in cases {
-            let dir = tempfile::tempdir().unwrap();
-            fs::write(dir.path().join(file), content).unwrap();
-            assert_eq!(refusal(dir.path()), expected);
-            assert_eq!(fs::read_to_string(dir.path().join(file)).unwrap(), content, "left as it was");
-        }
-    }
-
-    #[test]
-    fn a_manifest_cut_by_a_crash_is_written_again() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(unfinished_manifest()), "{\"for").unwrap();
-        Folder::open(&persistent(dir.path())).unwrap().close().unwrap();
-        let text = fs::read_to_string(dir.path().join(MANIFEST)).unwrap();
-        assert_eq!(text, format!("{{\"format\":1,\"written_by\":{:?}}}", env!("CARGO_PKG_VERSION")));
-    }
-
-    #[test]
-    fn an_ephemeral_folder_is_removed_closed_or_dropped() {
-        for close in [true, false] {
-            let folder = Folder::open(&DataFolder::Ephemeral).unwrap();
-            let path = folder.path().to_path_buf();
-            assert!(folder.is_ephemeral() && path.exists());
-            if close {
-                folder.close().unwrap();
-            } else {
-                drop(folder);
-            }
-            assert!(!path.exists());
-        }
-    }
-
-    #[test]
-    fn the_default_follows_xdg() {
-        let check = |set: &[(&str, &str)]| {
-            default_data_folder(|name| set.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v)))
-        };
-        assert_eq!(check(&[("XDG_DATA_HOME", "/x"), ("HOME", "/h")]), Some(PathBuf::from("/x/throughline")));
-        let home = Some(PathBuf::from("/h/.local/share/throughline"));
-        assert_eq!(check(&[("HOME", "/h")]), home);
-        assert_eq!(check(&[("XDG_DATA_HOME", "relative"), ("HOME", "/h")]), home, "XDG: relative is ignored");
-        assert_eq!(check(&[]), None);
-    }
-}
+mod tests;
