@@ -101,7 +101,7 @@ pub(crate) struct Threads {
 }
 
 impl Keep {
-    /// After the journal was opened: reports what it found damaged, and begins where the store ends.
+    /// After journal and store were opened: says what was found damaged, and begins where the store ends.
     pub(crate) fn recovered(
         journal: Journal,
         store: Arc<Store>,
@@ -109,12 +109,7 @@ impl Keep {
         bounds: Bounds,
         recovery: &Recovery,
     ) -> Arc<Self> {
-        for quarantined in &recovery.quarantined {
-            tracing::error!(?quarantined, "damaged records in the journal were set aside");
-        }
-        for torn in &recovery.torn {
-            tracing::info!(?torn, "a write that a crash cut off was dropped");
-        }
+        report::say(recovery, &store.stats());
         let committed = store.committed();
         let consumer = journal.consumer("store", committed.map(Position));
         let end = recovery.last.map(|position| position.0);

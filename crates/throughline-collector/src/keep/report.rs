@@ -1,7 +1,23 @@
 //! What the keeping side says about itself: readiness, and its part of the metrics page.
 
+use throughline_journal::Recovery;
+use throughline_store::StoreStats;
+
 use super::Keep;
 use crate::exposition::{Exposition, Kind, Labels};
+
+/// Tells the log what opening journal and store found damaged.
+pub(super) fn say(recovery: &Recovery, store: &StoreStats) {
+    for quarantined in &recovery.quarantined {
+        tracing::error!("a damaged part of the journal was set aside: {quarantined}");
+    }
+    for torn in &recovery.torn {
+        tracing::info!("a write that a crash cut off was dropped: {torn}");
+    }
+    for aside in &store.set_aside {
+        tracing::error!("a damaged part of the store was set aside: {aside}");
+    }
+}
 
 impl Keep {
     /// Whether everything acknowledged can be found, else why not.
@@ -104,6 +120,11 @@ impl Keep {
                 "throughline_store_set_aside_blocks",
                 "Blocks found damaged and put out of the way.",
                 stats.set_aside.len() as u64,
+            ),
+            (
+                "throughline_store_set_aside_bytes",
+                "Disk they take, until a person removes them; retention does not count it.",
+                stats.set_aside_bytes,
             ),
         ] {
             page.single(name, Kind::Gauge, help, value);

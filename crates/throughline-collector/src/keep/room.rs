@@ -13,7 +13,7 @@ impl Keep {
     /// Drops what is too old, and the oldest of what is too much.
     pub(super) fn retire(&self) {
         match self.store.enforce_retention(wall_clock()) {
-            Ok(retired) if retired.blocks > 0 => tracing::info!(?retired, "retention dropped blocks"),
+            Ok(retired) if retired.blocks > 0 => tracing::info!("retention dropped {retired}"),
             Ok(_) => {}
             Err(error) => self.retention_failed(&error),
         }
@@ -31,7 +31,7 @@ impl Keep {
         match self.store.drop_oldest() {
             Ok(retired) if retired.blocks > 0 => {
                 self.state().counts.blocks_dropped_for_room += retired.blocks as u64;
-                tracing::warn!(?retired, "the disk is full: dropped the oldest block");
+                tracing::warn!("the disk is full: dropped the oldest block early, {retired}");
             }
             Ok(_) => tracing::warn!("the disk is full, and there is no closed block to drop"),
             Err(error) => self.retention_failed(&error),
