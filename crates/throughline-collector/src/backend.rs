@@ -107,7 +107,8 @@ impl Backend {
         let Opened { store, journal, keep } = Opened::open(&folder, &config, fs).await?;
         let threads = keep.start().map_err(StartError::Thread)?;
         let intake = Intake::new(journal.clone(), Arc::clone(&keep), config.limits);
-        let receiver = Arc::new(Receiver { intake, cors_origins: config.cors_origins });
+        let Config { cors_origins, allow_hosts, .. } = config;
+        let receiver = Arc::new(Receiver { intake, cors_origins, allow_hosts });
 
         let stop = watch::Sender::new(false);
         let mut listeners = JoinSet::new();
@@ -120,7 +121,7 @@ impl Backend {
             grpc = %addresses.grpc,
             http = %addresses.http,
             data = %folder.path().display(),
-            durability = ?config.durability,
+            durability = %config.durability,
             "receiving OTLP"
         );
         Ok(Self { addresses, receiver, keep, store, journal, stop, listeners, threads, folder })

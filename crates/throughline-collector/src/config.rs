@@ -28,6 +28,9 @@ pub struct Config {
     pub journal_bytes: u64,
     /// Origins a browser may send from (`Access-Control-Allow-Origin`). Default none: cross-origin requests get no CORS answer.
     pub cors_origins: Vec<String>,
+    /// Host names that OTLP over HTTP is received under, besides IP addresses, `localhost`, names without a dot and those
+    /// under `.internal`. Default none: under any other name a web page could write through its visitor's browser.
+    pub allow_hosts: Vec<String>,
     /// What one peer, and all peers together, may ask for.
     pub limits: Limits,
 }
@@ -83,6 +86,7 @@ impl Default for Config {
             retention_bytes: 10 * GIB,
             journal_bytes: GIB,
             cors_origins: Vec::new(),
+            allow_hosts: Vec::new(),
             limits: Limits::default(),
         }
     }

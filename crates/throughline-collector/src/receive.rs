@@ -1,13 +1,14 @@
 //! OTLP off the network: two listeners, one path behind them.
 //!
 //! [`listen`] owns sockets and connections and lets none of them live for ever; [`grpc`] and [`http`] each turn one
-//! request into bytes and one result into an answer; [`body`] bounds what is read, [`answer`] is what goes back. What a
-//! request means is [`crate::intake`]'s.
+//! request into bytes and one result into an answer; [`host`] and [`cors`] know whom browsers may speak for, [`body`] bounds
+//! what is read, [`answer`] is what goes back. What a request means is [`crate::intake`]'s.
 
 mod answer;
 mod body;
 mod cors;
 mod grpc;
+mod host;
 mod http;
 mod listen;
 
@@ -67,6 +68,7 @@ impl fmt::Display for Listener {
 pub(crate) struct Receiver {
     pub(crate) intake: Intake,
     pub(crate) cors_origins: Vec<String>,
+    pub(crate) allow_hosts: Vec<String>,
 }
 
 /// Above this a body is inflated or translated off the runtime's threads, which have other connections to serve.

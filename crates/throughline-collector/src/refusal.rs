@@ -33,6 +33,8 @@ pub(crate) enum Refusal {
     ContentType(String),
     /// Compressed in a way that is not supported.
     Encoding(String),
+    /// HTTP only: meant for another host.
+    Host(String),
 }
 
 impl Refusal {
@@ -48,11 +50,12 @@ impl Refusal {
             Self::Method => "method",
             Self::ContentType(_) => "content_type",
             Self::Encoding(_) => "encoding",
+            Self::Host(_) => "host",
         }
     }
 
     /// Every [`Refusal::reason`], so that each is exported from the start, with zero.
-    pub(crate) const REASONS: [&'static str; 9] = [
+    pub(crate) const REASONS: [&'static str; 10] = [
         "malformed",
         "too_large",
         "busy",
@@ -62,6 +65,7 @@ impl Refusal {
         "method",
         "content_type",
         "encoding",
+        "host",
     ];
 
     /// Said to the sender.
@@ -84,6 +88,9 @@ impl Refusal {
                 )
             }
             Self::Encoding(found) => format!("encoding {found:?} is not supported; use gzip or identity"),
+            Self::Host(found) => format!(
+                "this server does not answer to the host {found:?}; send to its address, or start it with --allow-host"
+            ),
         }
     }
 
@@ -92,6 +99,7 @@ impl Refusal {
         match self {
             Self::Malformed(_) | Self::Method | Self::ContentType(_) => 3, // INVALID_ARGUMENT
             Self::Slow => 4,                                               // DEADLINE_EXCEEDED
+            Self::Host(_) => 7,                                            // PERMISSION_DENIED
             Self::TooLarge { .. } | Self::Busy => 8,                       // RESOURCE_EXHAUSTED
             Self::UnknownPath(_) | Self::Encoding(_) => 12,                // UNIMPLEMENTED
             Self::Unavailable(_) => 14,                                    // UNAVAILABLE
@@ -102,6 +110,7 @@ impl Refusal {
         match self {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Host(_) => StatusCode::FORBIDDEN,
             Self::Busy => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
@@ -172,6 +181,7 @@ mod tests {
             Refusal::Method,
             Refusal::ContentType("text/plain".to_owned()),
             Refusal::Encoding("br".to_owned()),
+            Refusal::Host("evil.com".to_owned()),
         ];
         for (refusal, reason) in refusals.iter().zip(Refusal::REASONS) {
             assert_eq!(refusal.reason(), reason);

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use throughline_otlp::{Signal, json};
 
 use super::answer::{Answer, export_response_json, export_response_proto};
-use super::{Listener, Receiver, body, cors, gunzip, offload};
+use super::{Listener, Receiver, body, cors, gunzip, host, offload};
 use crate::intake::Accepted;
 use crate::refusal::Refusal;
 
@@ -23,22 +23,28 @@ enum Form {
 
 /// Answers one request; every outcome is an answer.
 pub(super) async fn respond(receiver: &Receiver, request: Request<Incoming>) -> Response<Answer> {
+    let form = form(request.headers());
+    // Whoever asked in no known form gets an answer a person can read.
+    let spoken = form.clone().unwrap_or(Form::Json);
+    // Before CORS: under a stranger's name an allowed origin is worth nothing.
+    if let Err(refusal) = host::check(&receiver.allow_hosts, &request) {
+        return refused(receiver, &refusal, spoken);
+    }
     let origin = cors::allowed(&receiver.cors_origins, request.headers());
     if let Some(preflight) = cors::preflight(origin.as_ref(), request.method()) {
         return preflight;
     }
-    let form = form(request.headers());
-    // Whoever asked in no known form gets an answer a person can read.
-    let spoken = form.clone().unwrap_or(Form::Json);
     let mut response = match export(receiver, request, form).await {
         Ok((signal, accepted)) => success(signal, spoken, &accepted),
-        Err(refusal) => {
-            receiver.intake.counters().refuse(Listener::Http, refusal.reason());
-            failure(&refusal, spoken)
-        }
+        Err(refusal) => refused(receiver, &refusal, spoken),
     };
     cors::allow(origin, response.headers_mut());
     response
+}
+
+fn refused(receiver: &Receiver, refusal: &Refusal, form: Form) -> Response<Answer> {
+    receiver.intake.counters().refuse(Listener::Http, refusal.reason());
+    failure(refusal, form)
 }
 
 async fn export(

@@ -166,6 +166,32 @@ async fn browsers_may_send_from_configured_origins_only() {
     backend.shutdown().await;
 }
 
+#[tokio::test]
+async fn a_page_under_another_name_writes_nothing() {
+    let (origin, ours) = ("http://evil.com:4318", "traces.example.org");
+    let allowed =
+        Config { cors_origins: vec![origin.to_owned()], allow_hosts: vec![ours.to_owned()], ..config() };
+    let backend = start(allowed).await;
+    let address = backend.addresses().http;
+    for (method, body) in [(Method::POST, traces_json(1, 1, "a")), (Method::OPTIONS, String::new())] {
+        let headers = [JSON, ("host", "evil.com:4318"), ("origin", origin)];
+        let answered = http(address, method, "/v1/traces", &headers, body).await;
+        assert_eq!((answered.status, answered.header("access-control-allow-origin")), (403, ""));
+        let answer: serde_json::Value = serde_json::from_slice(&answered.body).unwrap();
+        let message = "this server does not answer to the host \"evil.com\"; send to its address, or start it with --allow-host";
+        assert_eq!((&answer["code"], &answer["message"]), (&7.into(), &message.into()));
+    }
+    assert_eq!(spans(&backend.store(), trace(1)), [""; 0]);
+    let counted = "requests_total{reason=\"host\",receiver=\"otlp\",transport=\"http\"} 2\n";
+    assert!(backend.metrics().contains(counted), "{}", backend.metrics());
+    let mut arrivals = backend.arrivals();
+    let body = traces_json(1, 2, "b");
+    let answered = http(address, Method::POST, "/v1/traces", &[JSON, ("host", ours)], body).await;
+    assert_eq!(answered.status, 200);
+    arrived(&mut arrivals, &[trace(1)]).await;
+    backend.shutdown().await;
+}
+
 /// Sends `bytes` and nothing more; gives what comes back until the connection is closed.
 async fn stall(config: Config, bytes: &[u8]) -> String {
     let backend = start(config).await;
