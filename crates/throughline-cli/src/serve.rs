@@ -102,6 +102,7 @@ fn plan(args: ServeArgs) -> Result<Plan, Failure> {
         retention_bytes: args.retention_size,
         journal_bytes: args.journal_size,
         cors_origins: args.cors_origin,
+        allow_hosts: args.allow_host.clone(),
         ..Config::default()
     };
     Ok(Plan { bind: args.bind, ports: args.ports, allow_hosts: args.allow_host, config })
