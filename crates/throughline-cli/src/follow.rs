@@ -31,7 +31,8 @@ pub(crate) fn run(client: &Client, id: &str, path: &str, json: bool, output: &Ou
                 output.line(&if json { as_json() } else { line(&event.name, &data) });
             }
             "quiet" if spans > 0 => {
-                output.talk(&format!("quiet after {spans} spans"));
+                let plural = if spans == 1 { "" } else { "s" };
+                output.talk(&format!("quiet after {spans} span{plural}"));
                 return Ok(());
             }
             "quiet" => return Err(Failure::NotFound(format!("nothing of trace {id} has arrived"))),
