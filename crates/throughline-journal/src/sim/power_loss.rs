@@ -17,7 +17,7 @@ use crate::{
     catalog::Catalog,
     entry::Entry,
     read::{Records, lookup, read},
-    recovery::{Recovered, recover},
+    recovery::{Recovered, Recovery, recover},
     writer::Writer,
 };
 
@@ -141,18 +141,19 @@ impl World {
         }
     }
 
-    fn live(&mut self, recovered: Recovered, before: End) -> End {
-        let Recovered { sealed, spare, numbering, recovery } = recovered;
+    /// What recovery found; a power loss is never taken for a damaged disk.
+    fn tally(&mut self, recovery: &Recovery) {
         for quarantined in &recovery.quarantined {
-            assert_eq!(
-                quarantined.loss,
-                Loss::Unsynced,
-                "a power loss was taken for a damaged disk: {quarantined:?}"
-            );
+            assert_eq!(quarantined.loss, Loss::Unsynced, "a damaged disk? {quarantined:?}");
         }
         self.figures.torn += recovery.torn.len() as u64;
         self.figures.holes += recovery.quarantined.len() as u64;
         self.figures.headers_rebuilt += recovery.headers_rebuilt as u64;
+    }
+
+    fn live(&mut self, recovered: Recovered, before: End) -> End {
+        let Recovered { sealed, spare, numbering, recovery } = recovered;
+        self.tally(&recovery);
         let catalog = Arc::new(Catalog::new(sealed, spare, &self.options));
         let shared = (Arc::clone(&catalog), Arc::default());
         let mut writer =
