@@ -36,10 +36,10 @@ function focus(element) {
 }
 
 export function traceKeys() {
-  const summaries = () => [...document.querySelectorAll("details.span > summary, .gather > details > summary")];
+  const summaries = () => [...document.querySelectorAll("details.span > summary, .gather > a")];
   const current = () => document.activeElement?.closest("li.n, li.gather");
-  const row = () => current()?.querySelector(":scope > details > summary");
-  const fold = () => current()?.querySelector(":scope > details.sub, :scope > details.many");
+  const row = () => current()?.querySelector(":scope > details > summary, :scope > a:not(.below)");
+  const fold = () => current()?.querySelector(":scope > details.sub");
 
   const error = (direction) => {
     const errors = [...document.querySelectorAll("li.n:has(> details.error)")];

@@ -7,6 +7,8 @@ const DELAY = 400;
 // Fetches this page again and puts its main part in place, with folds, open rows and focus as they were.
 async function refresh() {
   const answer = await fetch(location.href);
+  // A server that is busy now has more to say in a moment.
+  if (answer.status === 503) return;
   const next = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
   if (!next) return;
   const main = document.querySelector("main");

@@ -13,6 +13,7 @@ export function localTimes(root) {
     if (Number.isNaN(date.getTime())) continue;
     time.title = time.dateTime;
     const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
-    time.textContent = time.dataset.local === "clock" ? clock(date) : `${day} ${clock(date)}`;
+    const near = time.dataset.local === "near" && date.toDateString() === new Date().toDateString();
+    time.textContent = near ? clock(date) : `${day} ${clock(date)}`;
   }
 }

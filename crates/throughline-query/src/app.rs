@@ -8,6 +8,7 @@ use throughline_store::Store;
 use tokio::sync::{Semaphore, broadcast};
 
 use crate::guard::Hosts;
+use crate::reads::{Bounds, Reads};
 use crate::reply::Failure;
 
 /// How many event streams are open at once; one more is refused with 503. Each holds a place in the broadcast of arrivals.
@@ -40,6 +41,8 @@ pub struct App {
     live: Arc<dyn Live>,
     hosts: Arc<Hosts>,
     followers: Arc<Semaphore>,
+    reads: Reads,
+    bounds: Bounds,
     clock: fn() -> UnixNanos,
     otlp: Arc<str>,
 }
@@ -53,6 +56,8 @@ impl App {
             live,
             hosts: Arc::default(),
             followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
+            reads: Reads::default(),
+            bounds: Bounds::default(),
             clock: system_time,
             otlp: Arc::from("http://localhost:4318"),
         }
@@ -97,6 +102,42 @@ impl App {
 
     pub(crate) fn followers(&self) -> Arc<Semaphore> {
         Arc::clone(&self.followers)
+    }
+
+    pub(crate) fn reads(&self) -> &Reads {
+        &self.reads
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_reads(mut self, reads: Reads) -> Self {
+        self.reads = reads;
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_bounds(mut self, bounds: Bounds) -> Self {
+        self.bounds = bounds;
+        self
+    }
+
+    /// Like [`App::ask`], for what may read many spans: few run at once, and the answer is to be made in here as well, so
+    /// that the runtime's threads stay free. A client that goes away does not free its turn: the work still runs.
+    pub(crate) async fn read<T, F>(&self, question: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Store) -> Result<T, Failure> + Send + 'static,
+    {
+        let pass = self.reads.enter().await?;
+        self.ask(move |store| {
+            let answer = question(store);
+            drop(pass);
+            answer
+        })
+        .await
     }
 
     /// Runs a question to the store off the runtime's threads: the store is synchronous and may read from disk.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use throughline_otlp::UnixNanos;
+use throughline_otlp::{SpanId, UnixNanos};
 use throughline_trace::{Node, NodeId, Trace};
 
 pub(crate) mod axis;
@@ -13,8 +13,9 @@ mod tests;
 
 use axis::Axis;
 
-/// Above so many nodes a trace is folded: deep levels closed, long runs of siblings gathered by service.
-const OPEN_NODES: usize = 2_000;
+/// Above so many nodes a trace is folded: deep levels are left out, long runs of siblings gathered by service. What is
+/// folded is not on the page; it is laid out when its span is asked for.
+pub(crate) const OPEN_NODES: usize = 2_000;
 /// How many children of one parent are shown one by one in a folded trace.
 const OPEN_SIBLINGS: usize = 100;
 /// How deep elements are nested. Browsers stop nesting at some 512; what is deeper stands at the last level.
@@ -26,15 +27,29 @@ const MIN_WIDTH: f64 = 0.2;
 pub(crate) struct Waterfall<'a> {
     pub(crate) axis: Axis,
     pub(crate) lines: Vec<Line<'a>>,
+    /// How deep the topmost nodes are in the trace.
+    pub(crate) base: usize,
+    pub(crate) extent: Extent,
+}
+
+/// How much of the trace is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// All of it.
+    Whole,
+    /// It is folded, seen from its top.
+    Folded,
+    /// It is folded, seen from a span that was asked for.
+    Part,
 }
 
 /// What comes next on the page, from top to bottom.
 pub(crate) enum Line<'a> {
     /// A span or a ghost, and whether something nested follows.
     Node { node: &'a Node, bar: Bar, wait: Option<Bar>, nested: Nested },
-    /// The siblings that follow belong to one service and are folded away.
-    Gather { service: &'a str, count: usize, bar: Bar },
-    /// Ends what the last open `Node` with [`Nested::Open`] or [`Nested::Folded`], or the last `Gather`, began.
+    /// Siblings of one service that are folded away, and the first of them.
+    Gather { service: &'a str, count: usize, bar: Bar, first: &'a Node },
+    /// Ends what the last open `Node` with [`Nested::Open`] began.
     Close,
 }
 
@@ -45,7 +60,7 @@ pub(crate) enum Nested {
     Nothing,
     /// So many nodes, shown.
     Open(usize),
-    /// So many nodes, folded.
+    /// So many nodes, folded away.
     Folded(usize),
 }
 
@@ -62,12 +77,37 @@ impl Bar {
     }
 }
 
-/// Lays a trace out.
-pub(crate) fn waterfall(trace: &Trace) -> Waterfall<'_> {
+/// Lays a trace out; of a folded one, so that the span asked for and what is below it is there.
+pub(crate) fn waterfall(trace: &Trace, asked: Option<SpanId>) -> Waterfall<'_> {
     let axis = Axis::of(trace);
     let sizes = sizes(trace);
-    let lines = Walk { trace, axis: &axis, sizes: &sizes, depth_open: depth_open(trace) }.lines();
-    Waterfall { axis, lines }
+    let folded = trace.nodes.len() > OPEN_NODES;
+    let walk = |roots: Vec<NodeId>, asked: Option<NodeId>| {
+        let base = roots.first().and_then(|id| trace.node(*id)).map_or(0, |node| node.depth);
+        let levels = if folded { levels_open(trace, &roots) } else { usize::MAX };
+        let lines = Walk { trace, axis: &axis, sizes: &sizes, base, levels, asked }.lines(&roots);
+        (base, lines)
+    };
+    let (base, lines) = walk(trace.roots.clone(), None);
+    let asked = asked.filter(|_| folded).and_then(|id| trace.nodes.iter().find(|n| n.span_id() == id));
+    let part = asked.and_then(|node| match shown_as(&lines, node.id) {
+        Some(Nested::Nothing | Nested::Open(_)) => None,
+        Some(Nested::Folded(_)) => Some(walk(vec![node.id], Some(node.id))),
+        None => Some(walk(vec![node.parent.unwrap_or(node.id)], Some(node.id))),
+    });
+    match part {
+        Some((base, lines)) => Waterfall { axis, lines, base, extent: Extent::Part },
+        None if folded => Waterfall { axis, lines, base, extent: Extent::Folded },
+        None => Waterfall { axis, lines, base, extent: Extent::Whole },
+    }
+}
+
+/// How a node stands among the lines; `None` if it does not.
+fn shown_as(lines: &[Line<'_>], id: NodeId) -> Option<Nested> {
+    lines.iter().find_map(|line| match line {
+        Line::Node { node, nested, .. } if node.id == id => Some(*nested),
+        _ => None,
+    })
 }
 
 /// How many nodes stand below each. Children come after their parent in `nodes`, so one pass backwards is enough.
@@ -82,12 +122,9 @@ fn sizes(trace: &Trace) -> Vec<usize> {
     sizes
 }
 
-/// How many levels are open: all, or as many as show at most [`OPEN_NODES`] rows, gathered siblings not counted.
-fn depth_open(trace: &Trace) -> usize {
-    if trace.nodes.len() <= OPEN_NODES {
-        return usize::MAX;
-    }
-    let mut level: Vec<NodeId> = shown(&trace.roots).to_vec();
+/// How many levels are open: as many as show at most [`OPEN_NODES`] rows, gathered siblings not counted.
+fn levels_open(trace: &Trace, roots: &[NodeId]) -> usize {
+    let mut level: Vec<NodeId> = shown(roots).to_vec();
     let (mut rows, mut levels) = (level.len(), 1);
     loop {
         let nodes = level.iter().filter_map(|id| trace.node(*id));
@@ -115,7 +152,12 @@ struct Walk<'a, 'b> {
     trace: &'a Trace,
     axis: &'b Axis,
     sizes: &'b [usize],
-    depth_open: usize,
+    /// Depth of the topmost nodes.
+    base: usize,
+    /// Levels that are open below it; [`usize::MAX`] if nothing is folded.
+    levels: usize,
+    /// A node that is shown, and open, whatever the levels.
+    asked: Option<NodeId>,
 }
 
 enum Step<'a> {
@@ -125,27 +167,28 @@ enum Step<'a> {
 }
 
 impl<'a> Walk<'a, '_> {
-    fn lines(&self) -> Vec<Line<'a>> {
-        let mut lines = Vec::with_capacity(self.trace.nodes.len());
-        let mut steps: Vec<Step<'a>> = self.steps(&self.trace.roots);
+    fn lines(&self, roots: &[NodeId]) -> Vec<Line<'a>> {
+        let mut lines = Vec::with_capacity(self.trace.nodes.len().min(2 * OPEN_NODES));
+        let mut steps: Vec<Step<'a>> = self.steps(roots);
         steps.reverse();
         while let Some(step) = steps.pop() {
             match step {
                 Step::Close => lines.push(Line::Close),
                 Step::Gather { service, nodes } => {
-                    lines.push(Line::Gather { service, count: nodes.len(), bar: self.hull(&nodes) });
-                    steps.push(Step::Close);
-                    steps.extend(nodes.into_iter().rev().map(Step::Visit));
+                    let Some(first) = nodes.first().and_then(|id| self.trace.node(*id)) else { continue };
+                    let bar = self.hull(&nodes);
+                    lines.push(Line::Gather { service, count: nodes.len(), bar, first });
                 }
                 Step::Visit(id) => {
                     let Some(node) = self.trace.node(id) else { continue };
                     let nested = self.nested(node);
                     lines.push(Line::Node { node, bar: self.bar(node), wait: self.wait(node), nested });
-                    if nested != Nested::Nothing {
-                        steps.push(Step::Close);
-                    }
-                    let mut below = self.steps(&node.children);
-                    below.reverse();
+                    let mut below = match nested {
+                        Nested::Folded(_) => continue,
+                        Nested::Open(_) => vec![Step::Close],
+                        Nested::Nothing => Vec::new(),
+                    };
+                    below.extend(self.steps(&node.children).into_iter().rev());
                     steps.append(&mut below);
                 }
             }
@@ -154,31 +197,65 @@ impl<'a> Walk<'a, '_> {
     }
 
     fn nested(&self, node: &Node) -> Nested {
+        let level = node.depth.saturating_sub(self.base);
         match self.sizes.get(node.id.0).copied().unwrap_or(0) {
             0 => Nested::Nothing,
-            _ if node.depth >= MAX_NESTING => Nested::Nothing,
-            below if node.depth + 1 >= self.depth_open => Nested::Folded(below),
+            below
+                if level + 1 >= self.levels && self.asked != Some(node.id) && !self.is_above_asked(node) =>
+            {
+                Nested::Folded(below)
+            }
+            _ if level >= MAX_NESTING => Nested::Nothing,
             below => Nested::Open(below),
         }
     }
 
+    fn is_above_asked(&self, node: &Node) -> bool {
+        let asked = self.asked.and_then(|id| self.trace.node(id));
+        asked.and_then(|asked| asked.parent) == Some(node.id)
+    }
+
     /// Siblings in order; in a folded trace those past the first hundred are gathered by service.
     fn steps(&self, siblings: &[NodeId]) -> Vec<Step<'a>> {
-        let alone = if self.depth_open == usize::MAX { siblings } else { shown(siblings) };
-        let rest = siblings.get(alone.len()..).unwrap_or_default();
-        let mut steps: Vec<Step<'a>> = alone.iter().copied().map(Step::Visit).collect();
+        if self.levels == usize::MAX {
+            return siblings.iter().copied().map(Step::Visit).collect();
+        }
+        let (alone, rest) = self.shown_beside(siblings);
+        let mut steps: Vec<Step<'a>> = alone.into_iter().map(Step::Visit).collect();
         let mut order: Vec<(&'a str, Vec<NodeId>)> = Vec::new();
         let mut index: HashMap<&'a str, usize> = HashMap::new();
         for id in rest {
-            let service = self.trace.node(*id).and_then(Node::service).unwrap_or("unknown");
+            let service = self.service(id);
             let at = *index.entry(service).or_insert_with(|| {
                 order.push((service, Vec::new()));
                 order.len() - 1
             });
-            order.get_mut(at).into_iter().for_each(|(_, nodes)| nodes.push(*id));
+            order.get_mut(at).into_iter().for_each(|(_, nodes)| nodes.push(id));
         }
         steps.extend(order.into_iter().map(|(service, nodes)| Step::Gather { service, nodes }));
         steps
+    }
+
+    /// The siblings shown one by one: the first hundred, or the one asked for and the next of its service. Then the others,
+    /// those that follow first, so that each gathering leads on to what has not been seen.
+    fn shown_beside(&self, siblings: &[NodeId]) -> (Vec<NodeId>, Vec<NodeId>) {
+        let first = shown(siblings);
+        let at = siblings.iter().position(|id| self.asked == Some(*id)).filter(|at| *at >= first.len());
+        let Some((before, after)) = at.and_then(|at| siblings.split_at_checked(at)) else {
+            return (first.to_vec(), siblings.get(first.len()..).unwrap_or_default().to_vec());
+        };
+        let service = after.first().map(|id| self.service(*id));
+        let (mut alone, mut rest) = (Vec::new(), Vec::new());
+        for id in after {
+            let next = alone.len() < OPEN_SIBLINGS && Some(self.service(*id)) == service;
+            if next { alone.push(*id) } else { rest.push(*id) }
+        }
+        rest.extend(before);
+        (alone, rest)
+    }
+
+    fn service(&self, id: NodeId) -> &'a str {
+        self.trace.node(id).and_then(Node::service).unwrap_or("unknown")
     }
 
     fn bar(&self, node: &Node) -> Bar {

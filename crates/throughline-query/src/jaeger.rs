@@ -2,7 +2,7 @@
 //! Shapes and parameters are Jaeger's; a failure is told in Jaeger's envelope.
 
 use axum::Router;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::{Value as Json, json};
@@ -10,7 +10,8 @@ use throughline_otlp::TraceId;
 use throughline_store::Store;
 
 use crate::app::App;
-use crate::params::{Pairs, Params};
+use crate::params::Params;
+use crate::reads::{Bounds, List};
 use crate::reply::{self, Failure};
 
 mod shape;
@@ -53,9 +54,9 @@ fn listed(items: Vec<Json>) -> Response {
 }
 
 /// Jaeger counts services and operations, but not traces: `total` is 0 beside them.
-fn traces(traces: Vec<Json>, errors: Vec<Json>) -> Response {
+fn traces(traces: List, errors: Vec<Json>) -> Response {
     let errors = if errors.is_empty() { Json::Null } else { Json::Array(errors) };
-    reply::json(&envelope(Json::Array(traces), 0, errors))
+    reply::json_text(traces.end(&format!(r#"],"total":0,"limit":0,"offset":0,"errors":{errors}}}"#)))
 }
 
 async fn services(State(app): State<App>) -> Result<Response, Refusal> {
@@ -71,8 +72,8 @@ async fn operation_names(State(app): State<App>, Path(service): Path<String>) ->
     Ok(listed(names.into_iter().map(Json::from).collect()))
 }
 
-async fn operations(State(app): State<App>, Query(pairs): Query<Pairs>) -> Result<Response, Refusal> {
-    let params = Params(pairs);
+async fn operations(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, Refusal> {
+    let params = Params::read(query.as_deref())?;
     let service = params.required("service")?.to_owned();
     let kind = params.one("spanKind").map(str::to_owned);
     let operations = app.ask(move |store| Ok(store.operations(Some(&service))?)).await?;
@@ -85,39 +86,69 @@ async fn operations(State(app): State<App>, Query(pairs): Query<Pairs>) -> Resul
 
 async fn trace(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Refusal> {
     let id = reply::trace_id(&id)?;
-    let found = app.ask(move |store| one(store, id)).await?;
-    let found = found.ok_or_else(|| Failure::Missing("trace not found".to_owned()))?;
-    Ok(traces(vec![found], Vec::new()))
+    let bounds = app.bounds();
+    let answer = app.read(move |store| {
+        let gathered = gather(store, &[id], bounds)?;
+        if gathered.missing.is_empty() {
+            Ok(traces(gathered.list, Vec::new()))
+        } else {
+            Err(Failure::Missing("trace not found".to_owned()))
+        }
+    });
+    Ok(answer.await?)
 }
 
-async fn search(State(app): State<App>, Query(pairs): Query<Pairs>) -> Result<Response, Refusal> {
-    let params = Params(pairs);
+async fn search(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, Refusal> {
+    let params = Params::read(query.as_deref())?;
+    let bounds = app.bounds();
     let ids = params.trace_ids()?;
     if !ids.is_empty() {
-        return by_ids(&app, ids).await;
+        return Ok(app.read(move |store| Ok(gather(store, &ids, bounds)?.answer(None))).await?);
     }
-    let search = params.search(app.now())?;
-    let found = app
-        .ask(move |store| {
-            let hits = store.search(&search)?;
-            let traces: Result<Vec<_>, _> = hits.iter().map(|hit| one(store, hit.trace_id)).collect();
-            Ok(traces?.into_iter().flatten().collect())
-        })
-        .await?;
-    Ok(traces(found, Vec::new()))
+    let (search, note) = params.search(app.now())?;
+    let answer = app.read(move |store| {
+        let ids: Vec<TraceId> = store.search(&search)?.iter().map(|hit| hit.trace_id).collect();
+        let gathered = gather(store, &ids, bounds)?;
+        // Retention may drop a trace between the two questions; it is then simply not in the list.
+        Ok(Gathered { missing: Vec::new(), ..gathered }.answer(note))
+    });
+    Ok(answer.await?)
 }
 
-/// The traces asked for by id; those that are not there are told beside the others.
-async fn by_ids(app: &App, ids: Vec<TraceId>) -> Result<Response, Refusal> {
-    let answers = app
-        .ask(move |store| ids.into_iter().map(|id| Ok((id, one(store, id)?))).collect::<Result<Vec<_>, _>>())
-        .await?;
-    let missing = |id: &TraceId| json!({ "msg": "trace not found", "traceID": id.to_string() });
-    let errors = answers.iter().filter(|(_, found)| found.is_none()).map(|(id, _)| missing(id)).collect();
-    Ok(traces(answers.into_iter().filter_map(|(_, found)| found).collect(), errors))
+/// Traces by id, as many as one answer holds.
+struct Gathered {
+    list: List,
+    missing: Vec<TraceId>,
+    /// What is said if the answer ends early.
+    cut: Option<String>,
 }
 
-fn one(store: &Store, id: TraceId) -> Result<Option<Json>, Failure> {
-    let data = store.trace(id)?;
-    Ok((!data.spans.is_empty()).then(|| shape::trace(id, &data.spans, &data.logs)))
+impl Gathered {
+    /// What is missing or cut is told beside the traces.
+    fn answer(self, limit_note: Option<String>) -> Response {
+        let missing =
+            self.missing.iter().map(|id| json!({ "msg": "trace not found", "traceID": id.to_string() }));
+        let notes = limit_note.into_iter().chain(self.cut).map(|note| json!({ "msg": note }));
+        let errors = missing.chain(notes).collect();
+        traces(self.list, errors)
+    }
+}
+
+/// Reads and writes one trace after the other; none is kept.
+fn gather(store: &Store, ids: &[TraceId], bounds: Bounds) -> Result<Gathered, Failure> {
+    let mut list = List::begin(r#"{"data":["#, bounds);
+    let mut missing = Vec::new();
+    for id in ids {
+        if list.is_full() {
+            let cut = Some(list.cut_note(ids.len()));
+            return Ok(Gathered { list, missing, cut });
+        }
+        let data = store.trace(*id)?;
+        if data.spans.is_empty() {
+            missing.push(*id);
+        } else {
+            list.push(shape::trace(*id, &data.spans, &data.logs), data.spans.len());
+        }
+    }
+    Ok(Gathered { list, missing, cut: None })
 }

@@ -4,6 +4,7 @@
 //!
 //! - `guard`: who may ask; `routes`: which handler answers.
 //! - [`app`]: what handlers share: store, live data ([`Live`]), clock.
+//! - [`reads`]: how many heavy reads run at once, and how large an answer grows.
 //! - [`query`]: the query language of search box, URL and command line; `params`: query strings; `units`: lengths and times.
 //! - [`load()`]: from the store to an assembled trace; `summary`: a trace as a list shows it.
 //! - `jaeger`, `tempo`, `own`: the APIs. `page`: what a person sees, over `geometry`, which lays it out.
@@ -24,6 +25,7 @@ mod own;
 mod page;
 mod params;
 pub mod query;
+pub mod reads;
 mod reply;
 mod routes;
 mod summary;

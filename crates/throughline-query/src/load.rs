@@ -9,6 +9,8 @@ use throughline_trace::{Direction, Input, Neighbour, Trace, assemble, open_hops}
 /// How many traces of each direction are looked at. A batch may link to a thousand; past this many the page would be a
 /// list of ids. The counts that the spans state are shown in full all the same.
 pub const MAX_NEIGHBOURS: usize = 100;
+/// How many spans of neighbours are held at once; past this many no further neighbour is looked at.
+const MAX_NEIGHBOUR_SPANS: usize = 50_000;
 /// How many messages without their other half are looked up, and how many spans of each. A trace of a thousand sends that
 /// nobody consumes yet must not cost a thousand look-ups.
 const MAX_OPEN_HOPS: usize = 32;
@@ -60,14 +62,17 @@ fn neighbours(store: &Store, id: TraceId, spans: &[Span]) -> Result<Vec<Neighbou
         .map(|link| link.trace_id)
         .filter(|other| *other != id)
         .collect();
+    let contributors = contributors.into_iter().take(MAX_NEIGHBOURS).map(|id| (id, Direction::Contributor));
+    let dependants = store.linking_to(id, MAX_NEIGHBOURS)?.into_iter().filter(|other| *other != id);
     let mut neighbours = Vec::new();
-    for trace_id in contributors.into_iter().take(MAX_NEIGHBOURS) {
-        neighbours.push(neighbour(store, trace_id, Direction::Contributor)?);
-    }
-    for trace_id in store.linking_to(id, MAX_NEIGHBOURS)? {
-        if trace_id != id {
-            neighbours.push(neighbour(store, trace_id, Direction::Dependant)?);
+    let mut held = 0;
+    for (trace_id, direction) in contributors.chain(dependants.map(|id| (id, Direction::Dependant))) {
+        if held >= MAX_NEIGHBOUR_SPANS {
+            break;
         }
+        let one = neighbour(store, trace_id, direction)?;
+        held += one.spans.len();
+        neighbours.push(one);
     }
     let broken_off = across_open_hops(store, id, spans, &neighbours)?;
     neighbours.extend(broken_off);

@@ -2,7 +2,7 @@
 //! readiness, metrics. JSON for programs, text for terminals, events for what is still happening.
 
 use axum::Router;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -12,7 +12,7 @@ use throughline_trace::{Trace, json, text};
 
 use crate::app::App;
 use crate::load;
-use crate::params::{Pairs, Params};
+use crate::params::Params;
 use crate::reply::{self, Failure};
 
 mod follow;
@@ -79,21 +79,22 @@ async fn metrics(State(app): State<App>) -> Response {
 async fn trace_json(
     State(app): State<App>,
     Path(id): Path<String>,
-    Query(pairs): Query<Pairs>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, JsonRefusal> {
-    let whole = trace(&app, &id).await?;
-    Ok(reply::json(&json::render(&asked_part(whole, &Params(pairs))?)))
+    let params = Params::read(query.as_deref())?;
+    let write = move |whole| Ok(reply::json(&json::render(&asked_part(whole, &params)?)));
+    Ok(of_trace(&app, &id, write).await?)
 }
 
 async fn trace_text(
     State(app): State<App>,
     Path(id): Path<String>,
-    Query(pairs): Query<Pairs>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, TextRefusal> {
-    let params = Params(pairs);
+    let params = Params::read(query.as_deref())?;
     let options = text_options(&params)?;
-    let whole = trace(&app, &id).await?;
-    Ok(reply::text(text::render(&asked_part(whole, &params)?, &options)))
+    let write = move |whole| Ok(reply::text(text::render(&asked_part(whole, &params)?, &options)));
+    Ok(of_trace(&app, &id, write).await?)
 }
 
 /// With `span=`, that span and what is below it; else the whole trace.
@@ -104,12 +105,19 @@ fn asked_part(whole: Trace, params: &Params) -> Result<Trace, Failure> {
     load::part(&whole, id).ok_or_else(|| Failure::Missing(format!("trace {} has no span {id}", whole.id)))
 }
 
-/// The assembled trace under an id as it stands in a path.
-pub(crate) async fn trace(app: &App, id: &str) -> Result<Trace, Failure> {
+/// What `write` makes of the assembled trace under an id as it stands in a path.
+pub(crate) async fn of_trace<T: Send + 'static>(
+    app: &App,
+    id: &str,
+    write: impl FnOnce(Trace) -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
     let id = reply::trace_id(id)?;
     let now = app.now();
-    let found = app.ask(move |store| Ok(load::load(store, id, now)?)).await?;
-    found.ok_or_else(|| Failure::Missing(format!("nothing of trace {id} is in the store")))
+    app.read(move |store| match load::load(store, id, now)? {
+        Some(trace) => write(trace),
+        None => Err(Failure::Missing(format!("nothing of trace {id} is in the store"))),
+    })
+    .await
 }
 
 /// `width=100&colour=always&form=hops`; without them as wide as the text is, plain, every span below its parent.

@@ -2,14 +2,14 @@
 //! growth and copying. Everything a stranger wrote goes through maud's escaping; URLs are made by [`url`] alone.
 
 use axum::Router;
-use axum::extract::{Path, Query as UrlQuery, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use maud::{Markup, html};
 
 use crate::app::App;
-use crate::params::{Pairs, Params};
+use crate::params::Params;
 use crate::reply::{self, Failure};
 
 mod assets;
@@ -53,11 +53,8 @@ impl IntoResponse for PageRefusal {
     }
 }
 
-async fn search_page(
-    State(app): State<App>,
-    UrlQuery(pairs): UrlQuery<Pairs>,
-) -> Result<Response, PageRefusal> {
-    let params = Params(pairs);
+async fn search_page(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, PageRefusal> {
+    let params = Params::read(query.as_deref())?;
     // The fields are a second way to write the query; the URL of a search is the query alone.
     if let Some(query) = fields::folded(&params) {
         return Ok(redirect(&url::search(&query)));
@@ -67,6 +64,9 @@ async fn search_page(
     if text.len() == 32 && reply::trace_id(&text).is_ok() {
         return Ok(redirect(&format!("/trace/{text}")));
     }
+    if let Some(to) = search::to_trace(&text) {
+        return Ok(redirect(&to));
+    }
     let (status, page) = search::page(&app, &params, &text).await?;
     Ok(reply::html(status, page))
 }
@@ -74,10 +74,10 @@ async fn search_page(
 async fn trace_page(
     State(app): State<App>,
     Path(id): Path<String>,
-    UrlQuery(pairs): UrlQuery<Pairs>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, PageRefusal> {
     let id = reply::trace_id(&id)?;
-    let (status, page) = trace::page(&app, id, &Params(pairs)).await?;
+    let (status, page) = trace::page(&app, id, &Params::read(query.as_deref())?).await?;
     Ok(reply::html(status, page))
 }
 
@@ -85,10 +85,12 @@ async fn span_fragment(
     State(app): State<App>,
     Path((id, span)): Path<(String, String)>,
 ) -> Result<Response, PageRefusal> {
-    let found = crate::own::trace(&app, &id).await?;
-    let node = found.nodes.iter().find(|node| node.span_id().to_string() == span);
-    let node = node.ok_or_else(|| Failure::Missing(format!("trace {id} has no span {span:?}")))?;
-    Ok(reply::html(StatusCode::OK, span::body(&found, node)))
+    let answer = crate::own::of_trace(&app, &id, move |found| {
+        let node = found.nodes.iter().find(|node| node.span_id().to_string() == span);
+        let missing = || Failure::Missing(format!("trace {} has no span {span:?}", found.id));
+        Ok(reply::html(StatusCode::OK, span::body(&found, node.ok_or_else(missing)?)))
+    });
+    Ok(answer.await?)
 }
 
 /// The answer on a path that is none of ours.
@@ -100,15 +102,16 @@ pub(crate) async fn unknown(uri: Uri) -> Response {
 }
 
 fn problem(status: StatusCode, text: &str) -> Response {
+    let what = status.canonical_reason().unwrap_or("Error");
     let content: Markup = html! {
         section.empty {
-            h1 { (status.canonical_reason().unwrap_or("Error")) }
+            h1 { (what) }
             p { (text) "." }
             p { a href="/" { "All traces" } }
         }
     };
     let page = frame::page(
-        &frame::Frame { title: "Not found", kind: "problem", query: "", ..Default::default() },
+        &frame::Frame { title: what, kind: "problem", query: "", ..Default::default() },
         &content,
     );
     reply::html(status, page)

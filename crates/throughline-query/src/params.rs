@@ -7,7 +7,7 @@ use throughline_otlp::{TraceId, UnixNanos};
 use throughline_store::{Errors, Search};
 
 use crate::reply::{self, Failure};
-use crate::units;
+use crate::units::{self, thousands};
 
 /// Jaeger's own defaults.
 const LIMIT: usize = 100;
@@ -15,13 +15,20 @@ const LOOKBACK: Duration = Duration::from_secs(2 * 24 * 3600);
 /// More than this many whole traces in one answer serves nobody.
 const MAX_LIMIT: usize = 1_500;
 
-/// What a query string decodes to: names in order, a name may occur several times.
-pub(crate) type Pairs = Vec<(String, String)>;
-
-/// Query parameters.
-pub(crate) struct Params(pub(crate) Pairs);
+/// Query parameters: names in order, a name may occur several times.
+pub(crate) struct Params(Vec<(String, String)>);
 
 impl Params {
+    /// Reads a query string. What is not well encoded is refused, not taken literally: it would search for something else.
+    pub(crate) fn read(query: Option<&str>) -> Result<Self, Failure> {
+        let terms = query.unwrap_or_default().split('&').filter(|term| !term.is_empty());
+        let pair = |term: &str| {
+            let (name, value) = term.split_once('=').unwrap_or((term, ""));
+            Ok((decode(name)?, decode(value)?))
+        };
+        Ok(Self(terms.map(pair).collect::<Result<_, Failure>>()?))
+    }
+
     /// The first value with this name that is not empty.
     pub(crate) fn one(&self, name: &str) -> Option<&str> {
         self.all(name).find(|value| !value.is_empty())
@@ -40,7 +47,9 @@ impl Params {
     }
 
     /// The search Jaeger would do: `service` is required, without `start` it looks back (two days, or `lookback`).
-    pub(crate) fn search(&self, now: UnixNanos) -> Result<Search, Failure> {
+    ///
+    /// With it what there is to say of the limit.
+    pub(crate) fn search(&self, now: UnixNanos) -> Result<(Search, Option<String>), Failure> {
         let mut attributes = self.tags()?;
         let (min_duration, max_duration) = (self.duration("minDuration")?, self.duration("maxDuration")?);
         if let (Some(min), Some(max)) = (min_duration, max_duration)
@@ -59,7 +68,8 @@ impl Params {
             }
         };
         let kind = attributes.remove("span.kind").map(|name| kind(&name)).transpose()?;
-        Ok(Search {
+        let (limit, note) = self.limit(LIMIT, MAX_LIMIT)?;
+        let search = Search {
             service: Some(self.required("service")?.to_owned()),
             operation: self.one("operation").map(str::to_owned),
             kind,
@@ -69,8 +79,9 @@ impl Params {
             start: Some(self.start(now)?),
             end: self.micros("end")?,
             attributes: attributes.into_iter().collect(),
-            limit: self.number("limit")?.unwrap_or(LIMIT).min(MAX_LIMIT),
-        })
+            limit,
+        };
+        Ok((search, note))
     }
 
     fn start(&self, now: UnixNanos) -> Result<UnixNanos, Failure> {
@@ -85,6 +96,14 @@ impl Params {
             text.parse().map_err(|e| Failure::Bad(format!("unable to parse param '{name}': {e}")))
         };
         self.one(name).map(read).transpose()
+    }
+
+    /// `limit=`, never over the maximum; with what to say if it was.
+    pub(crate) fn limit(&self, usual: usize, most: usize) -> Result<(usize, Option<String>), Failure> {
+        let asked = self.number("limit")?.unwrap_or(usual);
+        let note = (asked > most)
+            .then(|| format!("limit {} is over the maximum; {} is used", thousands(asked), thousands(most)));
+        Ok((asked.min(most), note))
     }
 
     /// `lookback` is `1h`, `2d` or `custom` (then `start` is given), as Jaeger's UI sends it.
@@ -130,12 +149,32 @@ impl Params {
 }
 
 fn kind(name: &str) -> Result<throughline_otlp::SpanKind, Failure> {
-    let number = (1..=5).find(|n| throughline_otlp::SpanKind::from_otlp(*n).as_str() == name);
+    let number =
+        (1..=5).find(|n| throughline_otlp::SpanKind::from_otlp(*n).as_str().eq_ignore_ascii_case(name));
     number.map(throughline_otlp::SpanKind::from_otlp).ok_or_else(|| {
         Failure::Bad(format!(
             "tag 'span.kind' has no value {name:?}; internal, server, client, producer, consumer"
         ))
     })
+}
+
+/// One name or value: `+` is a space, `%` and two hex digits a byte, all bytes together UTF-8.
+fn decode(text: &str) -> Result<String, Failure> {
+    let malformed = || Failure::Bad(format!("malformed percent encoding in the query string: {text:?}"));
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let mut digit = || char::from(rest.next()?).to_digit(16);
+                let (high, low) = digit().zip(digit()).ok_or_else(malformed)?;
+                u8::try_from(high * 16 + low).map_err(|_| malformed())?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).map_err(|_| malformed())
 }
 
 /// Text as one value of a query string, or one segment of a path: every byte that is not unreserved is escaped.

@@ -5,13 +5,14 @@
 //! since=1h after=2026-01-15T14:00:00Z before=2026-01-15T15:00:00Z correlation_id=4bf92f3577b34da6
 //! ```
 //!
+//! `name=` is another word for `operation=`, `status=error` for `error`; `trace_id=`, alone or with `span_id=`, is that trace.
 //! Every other `key=value` is an attribute of the span, its resource, its events or its links. A key in quotes is always an
 //! attribute, so `"kind"=x` can be asked for. [`Query`]'s `Display` writes text that [`parse_query`] reads back as the same.
 
 use std::fmt;
 use std::time::Duration;
 
-use throughline_otlp::{SpanKind, UnixNanos};
+use throughline_otlp::{SpanId, SpanKind, TraceId, UnixNanos};
 use throughline_store::{Errors, Search};
 
 use crate::units;
@@ -49,6 +50,10 @@ pub struct Query {
     pub before: Option<UnixNanos>,
     /// `since=`: started at most this long ago.
     pub since: Option<Duration>,
+    /// `trace_id=`
+    pub trace: Option<TraceId>,
+    /// `span_id=`, only together with `trace_id=`.
+    pub span: Option<SpanId>,
     /// Any other name: an attribute and its value as text.
     pub attributes: Vec<(String, String)>,
 }
@@ -81,10 +86,20 @@ pub struct QueryError {
 /// The first condition that is not one, or has a value its name does not take, or is given twice.
 pub fn parse_query(text: &str) -> Result<Query, QueryError> {
     let mut query = Query::default();
+    let mut span_column = None;
     for term in lexer::terms(text)? {
+        let column = term.column;
         query.add(term)?;
+        span_column = span_column.or(query.span.map(|_| column));
     }
-    Ok(query)
+    match span_column.filter(|_| query.trace.is_none()) {
+        None => Ok(query),
+        Some(column) => Err(QueryError {
+            column,
+            problem: "`span_id` alone finds nothing: span ids are unique only within a trace".to_owned(),
+            allowed: "trace_id=… span_id=…".to_owned(),
+        }),
+    }
 }
 
 /// One condition as the query language writes it; the value is quoted if it must be.
@@ -132,7 +147,7 @@ impl Query {
         let Key::Bare(name) = &term.key else { return self.add_attribute(term) };
         match (name.as_str(), term.operator) {
             ("service", Operator::Equals) => set(&mut self.service, term.value.clone(), &term),
-            ("operation", Operator::Equals) => set(&mut self.operation, term.value.clone(), &term),
+            ("operation" | "name", Operator::Equals) => set(&mut self.operation, term.value.clone(), &term),
             ("kind", Operator::Equals) => set(&mut self.kind, kind(&term)?, &term),
             ("error", Operator::Flag) => {
                 self.outcome = Outcome::Error;
@@ -141,6 +156,20 @@ impl Query {
             ("error", Operator::Equals) if term.value == "true" => {
                 self.outcome = Outcome::Error;
                 Ok(())
+            }
+            ("status", Operator::Equals) if term.value.eq_ignore_ascii_case("error") => {
+                self.outcome = Outcome::Error;
+                Ok(())
+            }
+            ("trace_id", Operator::Equals) => {
+                let id =
+                    TraceId::from_hex(&term.value).ok_or_else(|| term.value_error("up to 32 hex digits"))?;
+                set(&mut self.trace, id, &term)
+            }
+            ("span_id", Operator::Equals) => {
+                let id =
+                    SpanId::from_hex(&term.value).ok_or_else(|| term.value_error("up to 16 hex digits"))?;
+                set(&mut self.span, id, &term)
             }
             ("error", _) => Err(term.value_error("error or error=true")),
             ("duration", Operator::Greater) => set(&mut self.at_least, length(&term)?, &term),
@@ -182,7 +211,7 @@ fn kind(term: &Term) -> Result<SpanKind, QueryError> {
     KINDS
         .iter()
         .copied()
-        .find(|k| k.as_str() == term.value)
+        .find(|k| k.as_str().eq_ignore_ascii_case(&term.value))
         .ok_or_else(|| term.value_error(&names.join(", ")))
 }
 
@@ -224,6 +253,8 @@ impl fmt::Display for Query {
         term("since=", self.since.map(units::exact));
         term("after=", self.after.map(units::timestamp));
         term("before=", self.before.map(units::timestamp));
+        term("trace_id=", self.trace.map(|id| id.to_string()));
+        term("span_id=", self.span.map(|id| id.to_string()));
         for (key, value) in &self.attributes {
             terms.push(format!("{}={}", lexer::quoted_key(key), lexer::quoted_value(value)));
         }

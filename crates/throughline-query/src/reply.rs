@@ -7,6 +7,9 @@ use throughline_otlp::TraceId;
 
 use crate::query::QueryError;
 
+/// Seconds after which a client that was refused for load may ask again.
+const RETRY_AFTER: &str = "2";
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -76,6 +79,11 @@ pub(crate) fn json_with(status: StatusCode, value: &Value) -> Response {
     with_type(status, "application/json", value.to_string())
 }
 
+/// JSON that is text already.
+pub(crate) fn json_text(body: String) -> Response {
+    with_type(StatusCode::OK, "application/json", body)
+}
+
 pub(crate) fn text(body: String) -> Response {
     text_with(StatusCode::OK, body)
 }
@@ -85,9 +93,35 @@ pub(crate) fn text_with(status: StatusCode, body: String) -> Response {
 }
 
 pub(crate) fn html(status: StatusCode, markup: maud::Markup) -> Response {
-    with_type(status, "text/html; charset=utf-8", markup.into_string())
+    with_type(status, "text/html; charset=utf-8", visible(markup.into_string()))
+}
+
+/// Control characters and those that turn the direction of writing, escaped as the terminal shows them. Done to the whole
+/// page, so that no name can be forgotten; our own markup has none of them but line ends and tabs.
+fn visible(page: String) -> String {
+    let hidden = |c: char| steers(c) && !matches!(c, '\n' | '\r' | '\t');
+    if page.contains(hidden) { escaped(&page, hidden) } else { page }
+}
+
+/// Whether a character is not shown but changes how others are: a control character, or one that turns their direction.
+pub(crate) fn steers(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The text with each `hidden` character as its escape.
+pub(crate) fn escaped(text: &str, hidden: impl Fn(char) -> bool) -> String {
+    let mut shown = String::with_capacity(text.len() + 64);
+    for c in text.chars() {
+        if hidden(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+    }
+    shown
 }
 
 fn with_type(status: StatusCode, media: &'static str, body: String) -> Response {
-    (status, [(header::CONTENT_TYPE, HeaderValue::from_static(media))], body).into_response()
+    let mut response =
+        (status, [(header::CONTENT_TYPE, HeaderValue::from_static(media))], body).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+    }
+    response
 }

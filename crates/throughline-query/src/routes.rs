@@ -4,7 +4,7 @@ use axum::{Router, middleware};
 
 use crate::app::App;
 use crate::guard::guard;
-use crate::{jaeger, own, page};
+use crate::{jaeger, own, page, reads};
 
 /// The page, Jaeger's API, our own API, health and metrics: port 16686.
 pub fn ui(app: App) -> Router {
@@ -17,5 +17,8 @@ pub fn tempo(app: App) -> Router {
 }
 
 fn guarded(router: Router<App>, app: App) -> Router {
-    router.layer(middleware::from_fn_with_state(app.clone(), guard)).with_state(app)
+    router
+        .layer(middleware::from_fn_with_state(app.clone(), reads::outgoing))
+        .layer(middleware::from_fn_with_state(app.clone(), guard))
+        .with_state(app)
 }

@@ -3,12 +3,13 @@
 
 use throughline_otlp::{Span, TraceId, UnixNanos};
 use throughline_semconv::own::LINKED_TRACE_ID_COUNT;
-use throughline_store::{Search, Store};
+use throughline_store::Store;
 use throughline_trace::{Node, Trace};
 
 use crate::geometry::Bar;
 use crate::geometry::axis::Axis;
 use crate::load;
+use crate::own::found::{Asked, Matching};
 use crate::reply::Failure;
 
 /// Nodes in a miniature; more are a blur.
@@ -60,14 +61,15 @@ impl Summary {
     pub(crate) fn load(
         store: &Store,
         id: TraceId,
-        search: &Search,
+        asked: &Asked,
         now: UnixNanos,
     ) -> Result<Option<Self>, Failure> {
-        Ok(load::load_alone(store, id, now)?.map(|trace| Self::of(&trace, search)))
+        Ok(load::load_alone(store, id, now)?.map(|trace| Self::of(&trace, asked)))
     }
 
-    fn of(trace: &Trace, search: &Search) -> Self {
+    fn of(trace: &Trace, asked: &Asked) -> Self {
         let axis = Axis::of(trace);
+        let listed = if asked.matching == Matching::Listed { MAX_MATCHING } else { 0 };
         Self {
             id: trace.id,
             start: trace.start,
@@ -77,7 +79,7 @@ impl Summary {
             services: trace.services.clone(),
             correlation_ids: trace.correlation_ids.clone(),
             root: trace.spans().next().map(Root::of),
-            matching: trace.spans().filter(|span| search.matches(span)).take(MAX_MATCHING).cloned().collect(),
+            matching: trace.spans().filter(|span| asked.matches(span)).take(listed).cloned().collect(),
             shape: trace.nodes.iter().take(MINIATURE_NODES).map(|node| Stroke::of(node, &axis)).collect(),
         }
     }

@@ -2,7 +2,7 @@
 //! numbers, as OTLP/JSON has them (Tempo writes base64 and names; its clients ask for protobuf, which is the same bytes).
 
 use axum::Router;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -11,7 +11,8 @@ use throughline_otlp::UnixNanos;
 use throughline_store::{Search, Store};
 
 use crate::app::App;
-use crate::params::{Pairs, Params};
+use crate::own::found::{Asked, Matching};
+use crate::params::Params;
 use crate::query;
 use crate::reply::{self, Failure};
 use crate::summary::Summary;
@@ -62,11 +63,12 @@ async fn trace(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let requests = requests(&app, &id).await?;
-    if wants_protobuf(&headers) {
-        return Ok(protobuf(requests.concat()));
-    }
-    Ok(reply::json(&json!({ "batches": resource_spans(&requests)? })))
+    let binary = wants_protobuf(&headers);
+    let answer = answer(&app, &id, move |requests| match binary {
+        true => Ok(protobuf(requests.concat())),
+        false => Ok(reply::json(&json!({ "batches": resource_spans(requests)? }))),
+    });
+    Ok(answer.await?)
 }
 
 /// The same trace one level deeper, as version 2 has it.
@@ -75,18 +77,27 @@ async fn trace_v2(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let requests = requests(&app, &id).await?;
-    if wants_protobuf(&headers) {
-        return Ok(protobuf(field_one(&requests.concat())));
-    }
-    Ok(reply::json(&json!({ "trace": { "resourceSpans": resource_spans(&requests)? } })))
+    let binary = wants_protobuf(&headers);
+    let answer = answer(&app, &id, move |requests| match binary {
+        true => Ok(protobuf(field_one(&requests.concat()))),
+        false => Ok(reply::json(&json!({ "trace": { "resourceSpans": resource_spans(requests)? } }))),
+    });
+    Ok(answer.await?)
 }
 
-/// Each span of the trace as a request of its own. Requests one after the other are one request: their only field repeats.
-async fn requests(app: &App, id: &str) -> Result<Vec<Vec<u8>>, Failure> {
+/// Answers with each span of the trace as a request of its own. Requests one after the other are one request: their only
+/// field repeats.
+async fn answer(
+    app: &App,
+    id: &str,
+    write: impl FnOnce(&[Vec<u8>]) -> Result<Response, Failure> + Send + 'static,
+) -> Result<Response, Failure> {
     let id = reply::trace_id(id)?;
-    let requests = app.ask(move |store| Ok(store.trace_otlp(id)?)).await?;
-    if requests.is_empty() { Err(Failure::Missing("trace not found".to_owned())) } else { Ok(requests) }
+    app.read(move |store| match store.trace_otlp(id)? {
+        requests if requests.is_empty() => Err(Failure::Missing("trace not found".to_owned())),
+        requests => write(&requests),
+    })
+    .await
 }
 
 fn resource_spans(requests: &[Vec<u8>]) -> Result<Json, Failure> {
@@ -120,35 +131,42 @@ fn field_one(content: &[u8]) -> Vec<u8> {
 }
 
 /// `tags=` in logfmt, which is our own query language's attributes; `q=` only as far as it says the same.
-async fn search(State(app): State<App>, Query(pairs): Query<Pairs>) -> Result<Response, Refusal> {
-    let params = Params(pairs);
-    let search = search_of(&params)?;
+async fn search(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, Refusal> {
+    let params = Params::read(query.as_deref())?;
+    let (search, note) = search_of(&params)?;
     let now = app.now();
-    let rows = app.ask(move |store| rows(store, &search, now)).await?;
-    Ok(reply::json(&json!({ "traces": rows, "metrics": {} })))
+    let rows = app.read(move |store| rows(store, search, now)).await?;
+    let mut answer = json!({ "traces": rows, "metrics": {} });
+    if let (Some(note), Some(fields)) = (note, answer.as_object_mut()) {
+        fields.insert("notes".to_owned(), json!([note]));
+    }
+    Ok(reply::json(&answer))
 }
 
-fn search_of(params: &Params) -> Result<Search, Failure> {
+/// The search, and what there is to say of its limit.
+fn search_of(params: &Params) -> Result<(Search, Option<String>), Failure> {
     if params.one("q").is_some_and(|q| !matches!(q.trim(), "{}" | "{ }")) {
         let text =
             "TraceQL is not spoken here; search with tags=, minDuration=, maxDuration=, start=, end=, limit=";
         return Err(Failure::Bad(text.to_owned()));
     }
-    let mut search = query::parse_query(params.one("tags").unwrap_or_default())?.search(UnixNanos(0), LIMIT);
-    // Tempo's own names for what is a field here.
-    let mut take = |key: &str| {
-        let at = search.attributes.iter().position(|(k, _)| k == key)?;
-        Some(search.attributes.remove(at).1)
-    };
-    let (service, name) = (take("service.name"), take("name"));
+    let query = query::parse_query(params.one("tags").unwrap_or_default())?;
+    if let Some(id) = query.trace {
+        return Err(Failure::Bad(format!(
+            "a trace is not searched by its id here; ask for /api/traces/{id}"
+        )));
+    }
+    let (limit, note) = params.limit(LIMIT, MAX_LIMIT)?;
+    let mut search = query.search(UnixNanos(0), limit);
+    // Tempo's own name for what is a field here.
+    let service = search.attributes.iter().position(|(key, _)| key == "service.name");
+    let service = service.map(|at| search.attributes.remove(at).1);
     search.service = search.service.or(service);
-    search.operation = search.operation.or(name);
     search.min_duration = params.duration("minDuration")?.or(search.min_duration);
     search.max_duration = params.duration("maxDuration")?.or(search.max_duration);
     search.start = seconds(params, "start")?.or(search.start);
     search.end = seconds(params, "end")?.or(search.end);
-    search.limit = params.number("limit")?.unwrap_or(LIMIT).min(MAX_LIMIT);
-    Ok(search)
+    Ok((search, note))
 }
 
 fn seconds(params: &Params, name: &str) -> Result<Option<UnixNanos>, Failure> {
@@ -156,10 +174,11 @@ fn seconds(params: &Params, name: &str) -> Result<Option<UnixNanos>, Failure> {
     Ok(seconds.map(|s| UnixNanos(u64::try_from(s).unwrap_or(u64::MAX).saturating_mul(1_000_000_000))))
 }
 
-fn rows(store: &Store, search: &Search, now: UnixNanos) -> Result<Vec<Json>, Failure> {
+fn rows(store: &Store, search: Search, now: UnixNanos) -> Result<Vec<Json>, Failure> {
+    let asked = Asked { search, trace: None, span: None, matching: Matching::Counted, note: None };
     let mut rows = Vec::new();
-    for hit in store.search(search)? {
-        rows.extend(Summary::load(store, hit.trace_id, search, now)?.as_ref().map(row));
+    for hit in store.search(&asked.search)? {
+        rows.extend(Summary::load(store, hit.trace_id, &asked, now)?.as_ref().map(row));
     }
     Ok(rows)
 }

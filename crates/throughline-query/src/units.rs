@@ -175,6 +175,20 @@ pub(crate) fn clock_time(time: UnixNanos) -> String {
     format!("{:02}:{:02}:{:02}.{:03}", s / 3_600, s / 60 % 60, s % 60, c.nanos / 1_000_000)
 }
 
+/// The time of day in UTC, with its date unless that is today's.
+pub(crate) fn clock_near(time: UnixNanos, now: UnixNanos) -> String {
+    let day = |time: UnixNanos| i128::from(time.0) / DAY;
+    if day(time) == day(now) { clock_time(time) } else { throughline_trace::time::date_and_clock(time) }
+}
+
+/// Further ahead than this is no trace that has just begun but a clock that is wrong.
+pub(crate) const CLOCK_AHEAD: i128 = 60 * MINUTE;
+
+/// Whether a time was told by a clock that is far ahead.
+pub(crate) fn is_ahead(time: UnixNanos, now: UnixNanos) -> bool {
+    time.since(now) > CLOCK_AHEAD
+}
+
 /// Reads RFC 3339, with `T` or a space; seconds, fraction and zone may be missing (then UTC), and so may the time.
 pub(crate) fn parse_timestamp(text: &str) -> Option<UnixNanos> {
     let (date, time) = text.split_once(['T', 't', ' ']).unwrap_or((text, ""));

@@ -1,5 +1,5 @@
-//! The time axis: piecewise linear from time to percent. Stretches in which a message only waits, and which dwarf all the
-//! rest, are compressed, so that a two-minute queue does not flatten the milliseconds around it.
+//! The time axis: piecewise linear from time to percent. Stretches in which no span runs, and which dwarf all the rest,
+//! are compressed, so that a two-minute queue does not flatten the milliseconds around it.
 
 use throughline_otlp::UnixNanos;
 use throughline_trace::Trace;
@@ -104,54 +104,22 @@ impl Axis {
     }
 }
 
-/// Stretches between two neighbouring starts or ends in which nobody worked: no span is running except those that
-/// contain the wait (a caller that waits for the whole flow does not make the wait any more interesting).
+/// Stretches in which no span is running: a message waits, or nothing happens. A span that contains the wait (a caller that
+/// waits for the whole flow) is running too: its bar must stay true to scale.
 fn waiting_stretches(trace: &Trace, begin: i128) -> Vec<(i128, i128)> {
-    let contains_wait = containers(trace);
-    // At each time: how many working spans, containing spans and waits begin (+1) or end (-1).
-    let mut changes: Vec<(i128, [i64; 3])> = Vec::new();
-    let mut stretch = |from: UnixNanos, until: UnixNanos, what: usize| {
-        if until > from {
-            let mut begin = [0; 3];
-            begin.get_mut(what).into_iter().for_each(|b| *b = 1);
-            changes.push((from.since(trace.start), begin));
-            changes.push((until.since(trace.start), begin.map(|b: i64| -b)));
-        }
-    };
-    for node in &trace.nodes {
-        if let Some(span) = node.span() {
-            let contains = contains_wait.get(node.id.0).copied().unwrap_or(false);
-            stretch(span.start, span.end, usize::from(contains));
-        }
-        if let Some(wait) = &node.wait {
-            stretch(wait.from, wait.until, 2);
-        }
-    }
-    changes.sort_by_key(|(at, _)| *at);
+    let spans = trace.spans().filter(|span| span.end > span.start);
+    let mut spans: Vec<(i128, i128)> =
+        spans.map(|span| (span.start.since(trace.start), span.end.since(trace.start))).collect();
+    spans.sort_unstable();
     let mut found = Vec::new();
-    let (mut working, mut containing, mut waiting, mut since) = (0, 0, 0, begin);
-    for (at, [work, contain, wait]) in changes {
-        if at > since && working == 0 && (waiting > 0 || containing == 0) {
-            found.push((since, at));
+    let mut quiet_since = begin;
+    for (from, until) in spans {
+        if from > quiet_since {
+            found.push((quiet_since, from));
         }
-        since = since.max(at);
-        working += work;
-        containing += contain;
-        waiting += wait;
+        quiet_since = quiet_since.max(until);
     }
     found
-}
-
-/// Which nodes have a wait somewhere below them.
-fn containers(trace: &Trace) -> Vec<bool> {
-    let mut contains = vec![false; trace.nodes.len()];
-    for node in trace.nodes.iter().rev() {
-        let below = node.wait.is_some() || contains.get(node.id.0).copied().unwrap_or(false);
-        if let (true, Some(above)) = (below, node.parent.and_then(|p| contains.get_mut(p.0))) {
-            *above = true;
-        }
-    }
-    contains
 }
 
 /// Of the stretches, those that dwarf what is shown true to scale, in order of time.

@@ -8,6 +8,8 @@ use throughline_trace::time;
 pub(crate) const HEIGHT: f64 = 130.0;
 /// Room above and below the outermost points.
 const MARGIN: f64 = 15.0;
+/// Names of decades that can stand above each other.
+const MAX_LABELS: i32 = 8;
 /// Below this a trace stands on the ground.
 const SHORTEST: f64 = 1_000.0;
 
@@ -55,12 +57,14 @@ impl Scatter {
         self.at_level(level(nanos))
     }
 
-    /// The decades, with their names.
+    /// The decades, with their names; only every second or third where there are many.
     pub(crate) fn decades(&self) -> Vec<(f64, String)> {
+        let step = (self.high - self.low) / MAX_LABELS + 1;
         let label = |power: i32| {
             time::duration(10_i128.pow(power.unsigned_abs())).replace(".00", "").replace(".0", "")
         };
-        (self.low..=self.high).map(|power| (self.at_level(f64::from(power)), label(power))).collect()
+        let decades = (self.low..=self.high).filter(|power| (power - self.low) % step == 0);
+        decades.map(|power| (self.at_level(f64::from(power)), label(power))).collect()
     }
 
     fn at_level(&self, level: f64) -> f64 {

@@ -1,6 +1,7 @@
 //! Jaeger's JSON of a trace. The shapes are Jaeger's own, field for field; the order of tags follows its translation of OTLP.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Write;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
@@ -10,8 +11,8 @@ use throughline_otlp::{LogRecord, Span, SpanId, SpanKind, Status, TraceId, UnixN
 /// The largest integer a JavaScript number holds exactly; Jaeger writes larger ones as strings.
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
-/// One trace. Log records are shown as logs of the span they were written in, as Jaeger has no other place for them.
-pub(super) fn trace(id: TraceId, spans: &[Span], logs: &[LogRecord]) -> Json {
+/// One trace, written span by span. Log records are shown as logs of the span they were written in, as Jaeger has no other place for them.
+pub(super) fn trace(id: TraceId, spans: &[Span], logs: &[LogRecord]) -> String {
     let mut processes = Processes::default();
     let present: HashSet<SpanId> = spans.iter().map(|s| s.span_id).collect();
     let mut logs_of: HashMap<SpanId, Vec<&LogRecord>> = HashMap::new();
@@ -21,16 +22,15 @@ pub(super) fn trace(id: TraceId, spans: &[Span], logs: &[LogRecord]) -> Json {
         }
     }
     let none = Vec::new();
-    let spans: Vec<Json> = spans
-        .iter()
-        .map(|s| span(s, logs_of.get(&s.span_id).unwrap_or(&none), &present, &mut processes))
-        .collect();
-    json!({
-        "traceID": id.to_string(),
-        "spans": spans,
-        "processes": processes.into_json(),
-        "warnings": null,
-    })
+    let mut text = format!(r#"{{"traceID":"{id}","spans":["#);
+    for (at, one) in spans.iter().enumerate() {
+        let comma = if at > 0 { "," } else { "" };
+        let logs = logs_of.get(&one.span_id).unwrap_or(&none);
+        // Writing to a string does not fail.
+        let _ = write!(text, "{comma}{}", span(one, logs, &present, &mut processes));
+    }
+    let _ = write!(text, r#"],"processes":{},"warnings":null}}"#, processes.into_json());
+    text
 }
 
 fn span(span: &Span, logs: &[&LogRecord], present: &HashSet<SpanId>, processes: &mut Processes) -> Json {

@@ -150,7 +150,7 @@ async fn a_search_takes_jaegers_parameters() {
         (format!("service=email-worker&tags={}", encoded(json!({ "error": "true" }))), vec![7]),
         (format!("service=api&tags={}", encoded(json!({ "correlation_id": "4bf92f3500000002" }))), vec![2]),
         (
-            format!("service=api&tags={}", encoded(json!({ "span.kind": "server" }))),
+            format!("service=api&tags={}", encoded(json!({ "span.kind": "SERVER" }))),
             vec![7, 6, 5, 4, 3, 2, 1],
         ),
         ("service=api&tag=correlation_id:4bf92f3500000002".to_owned(), vec![2]),
@@ -197,6 +197,9 @@ async fn a_refusal_comes_in_jaegers_envelope() {
             400,
             "'maxDuration' should be greater than 'minDuration'",
         ),
+        ("/api/traces?service=%zz", 400, "malformed percent encoding in the query string: \"%zz\""),
+        ("/api/traces?service=%4", 400, "malformed percent encoding in the query string: \"%4\""),
+        ("/api/operations?service=%FF", 400, "malformed percent encoding in the query string: \"%FF\""),
         ("/api/traces?service=a&tag=x", 400, "malformed 'tag' parameter, expecting key:value, received: x"),
         (
             "/api/traces?service=a&start=now",

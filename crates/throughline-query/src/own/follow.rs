@@ -147,7 +147,9 @@ impl Follower {
     /// Reads the trace and tells what is new of it.
     async fn look(&mut self) {
         let (id, now) = (self.id, self.app.now());
-        match self.app.ask(move |store| Ok(load::load_alone(store, id, now)?)).await {
+        match self.app.read(move |store| Ok(load::load_alone(store, id, now)?)).await {
+            // Its turn did not come: the next look is soon.
+            Err(Failure::Busy(_)) => {}
             Err(failure) => {
                 self.ready.push_back(event("failed", &json!({ "error": failure.to_string() })));
                 self.phase = Phase::Done;

@@ -1,16 +1,17 @@
 //! What a search found: traces with the spans that match, and logs. As data, as JSON, as text.
 
-use axum::extract::{Query as UrlQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use serde_json::{Value as Json, json};
-use throughline_otlp::{LogRecord, Span, UnixNanos};
-use throughline_store::{Search, Store};
+use throughline_otlp::{LogRecord, Span, SpanId, TraceId, UnixNanos};
+use throughline_store::{Hit, Search, Store};
 use throughline_trace::time;
 
 use super::{JsonRefusal, TextRefusal};
 use crate::app::App;
-use crate::params::{Pairs, Params};
+use crate::params::Params;
 use crate::query::{Query, parse_query};
+use crate::reads::{Bounds, List, cut_note};
 use crate::reply::{self, Failure};
 use crate::summary::Summary;
 use crate::units::counted;
@@ -28,6 +29,27 @@ pub(crate) struct Found {
     pub(crate) logs: Vec<LogRecord>,
     /// Whether there may be more traces than are listed.
     pub(crate) cut: Cut,
+    /// What is to be said of the bounds that the answer met.
+    pub(crate) notes: Vec<String>,
+}
+
+/// What is asked of the store.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) search: Search,
+    /// Only this trace, and only this span of it.
+    pub(crate) trace: Option<TraceId>,
+    pub(crate) span: Option<SpanId>,
+    pub(crate) matching: Matching,
+    /// What there is to say of the limit.
+    pub(crate) note: Option<String>,
+}
+
+/// What becomes of the spans that match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Matching {
+    Listed,
+    Counted,
 }
 
 /// One trace of it.
@@ -44,14 +66,49 @@ pub(crate) enum Cut {
     AtLimit,
 }
 
+impl Asked {
+    /// Of a query and `limit=`.
+    pub(crate) fn of(
+        query: &Query,
+        params: &Params,
+        now: UnixNanos,
+        matching: Matching,
+    ) -> Result<Self, Failure> {
+        let (limit, note) = params.limit(LIMIT, MAX_LIMIT)?;
+        Ok(Self { search: query.search(now, limit), trace: query.trace, span: query.span, matching, note })
+    }
+
+    /// Whether a span meets every condition.
+    pub(crate) fn matches(&self, span: &Span) -> bool {
+        self.span.is_none_or(|id| span.span_id == id) && self.search.matches(span)
+    }
+
+    fn hits(&self, store: &Store) -> Result<Vec<Hit>, Failure> {
+        let Some(trace_id) = self.trace else { return Ok(store.search(&self.search)?) };
+        let spans = store.trace(trace_id)?.spans;
+        let matching: Vec<&Span> = spans.iter().filter(|span| self.matches(span)).collect();
+        let newest = matching.iter().map(|span| span.start).max();
+        Ok(newest.map(|start| Hit { trace_id, matched: matching.len(), start }).into_iter().collect())
+    }
+}
+
 /// Asks the store, newest first.
-pub(crate) fn find(store: &Store, search: &Search, now: UnixNanos) -> Result<Found, Failure> {
-    let mut traces = Vec::new();
-    let hits = store.search(search)?;
-    let cut = if hits.len() >= search.limit { Cut::AtLimit } else { Cut::Whole };
-    for hit in hits {
+pub(crate) fn find(store: &Store, asked: &Asked, now: UnixNanos, bounds: Bounds) -> Result<Found, Failure> {
+    let search = &asked.search;
+    let hits = asked.hits(store)?;
+    let mut cut = if hits.len() >= search.limit { Cut::AtLimit } else { Cut::Whole };
+    let mut notes: Vec<String> = asked.note.iter().cloned().collect();
+    let mut traces: Vec<FoundTrace> = Vec::new();
+    let mut listed = 0;
+    for hit in &hits {
+        if listed >= bounds.listed {
+            notes.push(cut_note(traces.len(), hits.len()));
+            cut = Cut::AtLimit;
+            break;
+        }
         // Retention may drop a trace between the two questions; it is then simply not in the list.
-        if let Some(trace) = Summary::load(store, hit.trace_id, search, now)? {
+        if let Some(trace) = Summary::load(store, hit.trace_id, asked, now)? {
+            listed += trace.matching.len();
             traces.push(FoundTrace { trace, matched: hit.matched });
         }
     }
@@ -60,45 +117,45 @@ pub(crate) fn find(store: &Store, search: &Search, now: UnixNanos) -> Result<Fou
     } else {
         store.search_logs(&Search { limit: LOG_LIMIT, ..search.clone() })?
     };
-    Ok(Found { traces, logs, cut })
+    Ok(Found { traces, logs, cut, notes })
 }
 
-/// `limit=`, bounded.
-pub(crate) fn limit(params: &Params) -> Result<usize, Failure> {
-    Ok(params.number("limit")?.unwrap_or(LIMIT).min(MAX_LIMIT))
+pub(super) async fn json(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, JsonRefusal> {
+    let bounds = app.bounds();
+    let write = move |query: &Query, found: &Found| {
+        let mut list = List::begin(r#"{"traces":["#, bounds);
+        for one in &found.traces {
+            list.push(trace_json(one), 0);
+        }
+        let rest = json!({
+            "query": query.to_string(),
+            "logs": found.logs.iter().map(throughline_trace::json::log).collect::<Vec<_>>(),
+            "cut": found.cut == Cut::AtLimit,
+            "notes": found.notes,
+        });
+        reply::json_text(list.end(&format!("],{}", rest.to_string().trim_start_matches('{'))))
+    };
+    Ok(answer(&app, &Params::read(query.as_deref())?, write).await?)
 }
 
-pub(super) async fn json(
-    State(app): State<App>,
-    UrlQuery(pairs): UrlQuery<Pairs>,
-) -> Result<Response, JsonRefusal> {
-    let (query, found) = answer(&app, &Params(pairs)).await?;
-    Ok(reply::json(&json!({
-        "query": query.to_string(),
-        "traces": found.traces.iter().map(trace_json).collect::<Vec<_>>(),
-        "logs": found.logs.iter().map(throughline_trace::json::log).collect::<Vec<_>>(),
-        "cut": found.cut == Cut::AtLimit,
-    })))
-}
-
-pub(super) async fn text(
-    State(app): State<App>,
-    UrlQuery(pairs): UrlQuery<Pairs>,
-) -> Result<Response, TextRefusal> {
-    let params = Params(pairs);
+pub(super) async fn text(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, TextRefusal> {
+    let params = Params::read(query.as_deref())?;
     let width = params.number("width")?;
     let now = app.now();
-    let (query, found) = answer(&app, &params).await?;
-    Ok(reply::text(render(&query, &found, now, width)))
+    let write = move |query: &Query, found: &Found| reply::text(render(query, found, now, width));
+    Ok(answer(&app, &params, write).await?)
 }
 
-/// The query as it was understood, and what it found.
-async fn answer(app: &App, params: &Params) -> Result<(Query, Found), Failure> {
+/// What `write` makes of the query as it was understood, and of what it found.
+async fn answer(
+    app: &App,
+    params: &Params,
+    write: impl FnOnce(&Query, &Found) -> Response + Send + 'static,
+) -> Result<Response, Failure> {
     let query = parse_query(params.one("q").unwrap_or_default())?;
-    let now = app.now();
-    let search = query.search(now, limit(params)?);
-    let found = app.ask(move |store| find(store, &search, now)).await?;
-    Ok((query, found))
+    let (now, bounds) = (app.now(), app.bounds());
+    let asked = Asked::of(&query, params, now, Matching::Listed)?;
+    app.read(move |store| Ok(write(&query, &find(store, &asked, now, bounds)?))).await
 }
 
 fn trace_json(found: &FoundTrace) -> Json {
@@ -130,7 +187,9 @@ fn render(query: &Query, found: &Found, now: UnixNanos, width: Option<usize>) ->
             "more may match: the list ends at {listed}; narrow it, or ask for more with a limit"
         ));
     }
-    if lines.is_empty() {
+    let found_none = lines.is_empty();
+    lines.extend(found.notes.iter().cloned());
+    if found_none {
         lines.push(match query.is_empty() {
             true => "no span has arrived yet".to_owned(),
             false => format!(
@@ -187,7 +246,8 @@ fn log_line(log: &LogRecord) -> String {
     ))
 }
 
-/// Names come from strangers: control characters would let them write to a terminal what they like.
+/// Names come from strangers: control characters would let them write to a terminal what they like. Here in one line, so
+/// line ends are escaped too.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    reply::escaped(text, reply::steers)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use serde_json::{Value as Json, json};
 use throughline_otlp::{Span, TraceId, UnixNanos, Value};
@@ -14,7 +14,7 @@ use super::found::printable;
 use super::{JsonRefusal, TextRefusal};
 use crate::app::App;
 use crate::load;
-use crate::params::{Pairs, Params};
+use crate::params::Params;
 use crate::reply::{self, Failure};
 
 /// Batches in one answer.
@@ -47,9 +47,9 @@ pub(super) async fn json(State(app): State<App>, Path(of): Path<String>) -> Resu
 pub(super) async fn text(
     State(app): State<App>,
     Path(of): Path<String>,
-    Query(pairs): Query<Pairs>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, TextRefusal> {
-    let width = Params(pairs).number("width")?.unwrap_or(usize::MAX);
+    let width = Params::read(query.as_deref())?.number("width")?.unwrap_or(usize::MAX);
     let now = app.now();
     let mut text = String::new();
     for line in batches(&app, &of).await?.iter().flat_map(|batch| batch_lines(batch, now)) {
@@ -62,7 +62,7 @@ pub(super) async fn text(
 async fn batches(app: &App, of: &str) -> Result<Vec<Batch>, Failure> {
     let of = read(of)?;
     let now = app.now();
-    app.ask(move |store| {
+    app.read(move |store| {
         let found = find(store, &of, now)?;
         if found.is_empty() { Err(Failure::Missing(nothing(&of))) } else { Ok(found) }
     })

@@ -76,6 +76,15 @@ async fn a_search_finds_a_checkouts_spans_its_logs_and_its_batch() {
 }
 
 #[tokio::test]
+async fn a_name_cannot_steer_a_terminal() {
+    let fixture = Fixture::empty();
+    let evil = "a\u{1b}[31m\u{202e}b\nc";
+    fixture.ingest(&spans("api", vec![span(1, 1, None, evil, 1, (0.0, 1.0), json!({}))]));
+    let text = fixture.get("/tl/v1/search/text").await.text();
+    assert!(text.contains(r"a\u{1b}[31m\u{202e}b\u{a}c"), "{text}");
+}
+
+#[tokio::test]
 async fn lineage_leads_from_a_hash_or_a_trace_to_the_batch_and_its_contributors() {
     let fixture = Fixture::checkouts();
     for of in ["a3f2c1d4e5b60718".to_owned(), trace_id(2), trace_id(BATCH)] {

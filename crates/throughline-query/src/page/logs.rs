@@ -1,7 +1,7 @@
 //! Log records, as lines at their time.
 
 use maud::{Markup, html};
-use throughline_otlp::LogRecord;
+use throughline_otlp::{LogRecord, UnixNanos};
 use throughline_trace::{Trace, time};
 
 use super::url;
@@ -38,13 +38,13 @@ pub(super) fn list<'a>(trace: &Trace, logs: impl IntoIterator<Item = &'a LogReco
     }
 }
 
-/// Logs of many traces, by the clock.
-pub(super) fn across<'a>(logs: impl IntoIterator<Item = &'a LogRecord>) -> Markup {
+/// Logs of many traces, by the clock; with the date where it is not today's.
+pub(super) fn across<'a>(logs: impl IntoIterator<Item = &'a LogRecord>, now: UnixNanos) -> Markup {
     html! {
         ul.logs {
             @for log in logs {
                 li class=(level(log)) {
-                    time datetime=(units::timestamp(log.time)) { (units::clock_time(log.time)) }
+                    time datetime=(units::timestamp(log.time)) { (units::clock_near(log.time, now)) }
                     span.sev { (severity(log)) }
                     span.svc { (log.resource.service()) }
                     (message(log))

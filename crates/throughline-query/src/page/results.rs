@@ -10,7 +10,7 @@ use super::waterfall::{hatch, percent};
 use crate::own::found::FoundTrace;
 use crate::query::Query;
 use crate::summary::{Ink, Summary};
-use crate::units::counted;
+use crate::units::{self, counted};
 
 /// Height of a miniature and of the widest line in it.
 const MINIATURE: f64 = 30.0;
@@ -54,7 +54,7 @@ fn row(found: &FoundTrace, query: &Query, hues: &Hues, (longest, now): (i128, Un
                     rect.of width=(percent(share.max(0.5))) height="4" {}
                 }
             }
-            p.age { (time::age(trace.start, now)) }
+            p.age { @if units::is_ahead(trace.start, now) { "clock ahead" } @else { (time::age(trace.start, now)) } }
         }
     }
 }

@@ -2,16 +2,20 @@
 //! that; it finds the scale in the data attributes).
 
 use maud::{Markup, html};
+use throughline_otlp::UnixNanos;
 use throughline_trace::time;
 
 use super::url;
 use super::waterfall::percent;
 use crate::geometry::scatter::{HEIGHT, Sample, Scatter};
 use crate::own::found::FoundTrace;
-use crate::units;
+use crate::units::{self, counted};
 
-pub(super) fn scatter(found: &[FoundTrace], query: &str) -> Markup {
-    let samples: Vec<Sample> = found.iter().map(sample).collect();
+/// A trace that a clock dates far ahead is left out, and said: it would squeeze all others into the left edge.
+pub(super) fn scatter(found: &[FoundTrace], query: &str, now: UnixNanos) -> Markup {
+    let (ahead, found): (Vec<&FoundTrace>, Vec<&FoundTrace>) =
+        found.iter().partition(|one| units::is_ahead(one.trace.start, now));
+    let samples: Vec<Sample> = found.iter().copied().map(sample).collect();
     // One point says nothing that its row does not.
     let Some(scale) = Scatter::over(&samples).filter(|_| samples.len() > 1) else { return html! {} };
     html! {
@@ -30,9 +34,9 @@ pub(super) fn scatter(found: &[FoundTrace], query: &str) -> Markup {
                 }
             }
             figcaption {
-                time datetime=(units::timestamp(scale.from)) data-local="clock" { (units::clock_time(scale.from)) }
-                span.hint { "duration over time" }
-                time datetime=(units::timestamp(scale.until)) data-local="clock" { (units::clock_time(scale.until)) }
+                time datetime=(units::timestamp(scale.from)) data-local="near" { (units::clock_near(scale.from, now)) }
+                span { span.hint { "duration over time" } @if !ahead.is_empty() { " · " (counted(ahead.len(), "trace")) " with a clock ahead left out" } }
+                time datetime=(units::timestamp(scale.until)) data-local="near" { (units::clock_near(scale.until, now)) }
             }
         }
     }

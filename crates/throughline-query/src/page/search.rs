@@ -2,13 +2,14 @@
 
 use axum::http::StatusCode;
 use maud::{Markup, html};
-use throughline_store::{Operation, Search, Store};
+use throughline_otlp::UnixNanos;
+use throughline_store::{Operation, Store};
 
 use super::frame::{self, Frame};
 use super::hue::Hues;
 use super::{fields, logs, results, scatter, url};
 use crate::app::App;
-use crate::own::found::{self, Cut, Found};
+use crate::own::found::{self, Asked, Cut, Found, Matching};
 use crate::params::Params;
 use crate::query::{Query, QueryError, parse_query};
 use crate::reply::Failure;
@@ -26,37 +27,49 @@ struct Answer {
     found: Found,
 }
 
+/// Where a query leads that names one trace and nothing else.
+pub(super) fn to_trace(text: &str) -> Option<String> {
+    let query = parse_query(text).ok()?;
+    let (trace, span) = (query.trace?, query.span);
+    let alone = Query { trace: None, span: None, ..query }.is_empty();
+    alone.then(|| span.map_or_else(|| url::trace(trace), |span| url::span(trace, span)))
+}
+
 pub(super) async fn page(app: &App, params: &Params, text: &str) -> Result<(StatusCode, Markup), Failure> {
     match parse_query(text) {
-        Ok(query) => Ok((StatusCode::OK, answered(app, params, &query).await?)),
+        Ok(query) => Ok((StatusCode::OK, answered(app, params, query).await?)),
         Err(error) => Ok((StatusCode::BAD_REQUEST, unreadable(app, text, &error).await?)),
     }
 }
 
-async fn answered(app: &App, params: &Params, query: &Query) -> Result<Markup, Failure> {
-    let now = app.now();
-    let search = query.search(now, found::limit(params)?);
-    let (asked, service) = (search.clone(), query.service.clone());
-    let answer = app
-        .ask(move |store| {
-            let (services, operations) = names(store, service.as_deref())?;
-            Ok(Answer { services, operations, found: found::find(store, &asked, now)? })
-        })
-        .await?;
+async fn answered(app: &App, params: &Params, query: Query) -> Result<Markup, Failure> {
+    let (now, bounds) = (app.now(), app.bounds());
+    let asked = Asked::of(&query, params, now, Matching::Counted)?;
+    let shown = app.clone();
+    app.read(move |store| {
+        let (services, operations) = names(store, query.service.as_deref())?;
+        let answer = Answer { services, operations, found: found::find(store, &asked, now, bounds)? };
+        Ok(results_page(&shown, &query, asked.search.limit, &answer, now))
+    })
+    .await
+}
+
+fn results_page(app: &App, query: &Query, limit: usize, answer: &Answer, now: UnixNanos) -> Markup {
     let text = query.to_string();
-    let hues = Hues::of(answer.found.traces.iter().flat_map(|f| &f.trace.services).map(String::as_str));
+    let found = &answer.found;
+    let hues = Hues::of(found.traces.iter().flat_map(|f| &f.trace.services).map(String::as_str));
     let content = html! {
         h1.quiet { "Search" }
         (fields::form(query, &answer.services, &answer.operations))
-        (scatter::scatter(&answer.found.traces, &without_bounds(query).to_string()))
-        (tally(&answer.found, query, &search))
-        @if answer.found.traces.is_empty() { (empty(app, query, &answer)) }
-        @else { (results::list(&answer.found.traces, query, &hues, now)) }
-        (log_section(&answer.found))
+        (scatter::scatter(&found.traces, &without_bounds(query).to_string(), now))
+        (tally(found, query, limit))
+        @if found.traces.is_empty() { (empty(app, query, answer)) }
+        @else { (results::list(&found.traces, query, &hues, now)) }
+        (log_section(found, now))
     };
     let waiting = answer.services.is_empty().then_some(5);
     let title = if query.is_empty() { "Traces" } else { &text };
-    Ok(frame::page(&Frame { title, kind: "search", query: &text, reload: waiting, keys: KEYS }, &content))
+    frame::page(&Frame { title, kind: "search", query: &text, reload: waiting, keys: KEYS }, &content)
 }
 
 async fn unreadable(app: &App, text: &str, error: &QueryError) -> Result<Markup, Failure> {
@@ -86,15 +99,16 @@ fn without_bounds(query: &Query) -> Query {
     Query { at_least: None, at_most: None, since: None, after: None, before: None, ..query.clone() }
 }
 
-fn tally(found: &Found, query: &Query, search: &Search) -> Markup {
+fn tally(found: &Found, query: &Query, limit: usize) -> Markup {
     html! {
         p.tally {
             @if !found.traces.is_empty() {
                 span { (counted(found.traces.len(), "trace")) @if found.cut == Cut::AtLimit { ", the newest" } }
-                @if found.cut == Cut::AtLimit {
-                    a href={ (url::search(&query.to_string())) (if query.is_empty() { "?" } else { "&" }) "limit=" (search.limit.saturating_mul(4).min(found::MAX_LIMIT)) } { "show more" }
+                @if found.cut == Cut::AtLimit && limit < found::MAX_LIMIT {
+                    a href={ (url::search(&query.to_string())) (if query.is_empty() { "?" } else { "&" }) "limit=" (limit.saturating_mul(4).min(found::MAX_LIMIT)) } { "show more" }
                 }
             }
+            @for note in &found.notes { span { (note) } }
             @if !found.logs.is_empty() { a href="#logs" { (counted(found.logs.len(), "log")) } }
             a #arrived href=(url::search(&query.to_string())) hidden {}
         }
@@ -128,12 +142,12 @@ fn empty(app: &App, query: &Query, answer: &Answer) -> Markup {
     }
 }
 
-fn log_section(found: &Found) -> Markup {
+fn log_section(found: &Found, now: UnixNanos) -> Markup {
     html! {
         @if !found.logs.is_empty() {
             details.logs-of #logs open[found.logs.len() <= LOGS_OPEN] {
                 summary { h2 { "Logs " span.count { (counted(found.logs.len(), "record")) } } }
-                (logs::across(&found.logs))
+                (logs::across(&found.logs, now))
             }
         }
     }

@@ -11,6 +11,7 @@ use super::hue::Hues;
 use super::waterfall::{self, View};
 use super::{linked, logs, url};
 use crate::app::App;
+use crate::geometry::OPEN_NODES;
 use crate::load;
 use crate::params::Params;
 use crate::reply::Failure;
@@ -19,6 +20,10 @@ use crate::units::counted;
 
 /// Up to so many logs are shown without being asked for.
 const LOGS_OPEN: usize = 30;
+/// Findings shown at once.
+const FINDINGS_SHOWN: usize = 8;
+/// Links to spans that were looked for in a folded trace.
+const HITS_SHOWN: usize = 50;
 const KEYS: &[(&str, &str)] = &[
     ("/", "find in this trace"),
     ("↑ ↓", "row"),
@@ -29,13 +34,14 @@ const KEYS: &[(&str, &str)] = &[
 
 pub(super) async fn page(app: &App, id: TraceId, params: &Params) -> Result<(StatusCode, Markup), Failure> {
     let now = app.now();
-    let found = app.ask(move |store| Ok(load::load(store, id, now)?)).await?;
     let find = params.one("find").map(str::to_lowercase);
     let view = View { open: params.one("span").and_then(SpanId::from_hex), find };
-    match found {
+    let asked = app.clone();
+    app.read(move |store| match load::load(store, id, now)? {
         Some(trace) => Ok((StatusCode::OK, whole(&trace, &view))),
-        None => Ok((StatusCode::NOT_FOUND, unknown(app, id))),
-    }
+        None => Ok((StatusCode::NOT_FOUND, unknown(&asked, id))),
+    })
+    .await
 }
 
 fn whole(trace: &Trace, view: &View) -> Markup {
@@ -46,6 +52,7 @@ fn whole(trace: &Trace, view: &View) -> Markup {
         (head(trace, &title, &hues))
         (findings(trace))
         (tools(trace, view))
+        (hits(trace, view))
         @if trace.nodes.is_empty() {
             p.empty { "Only logs of this trace have arrived. Its spans appear here as soon as they do." }
         } @else {
@@ -77,7 +84,7 @@ fn head(trace: &Trace, title: &str, hues: &Hues) -> Markup {
                     span { (counted(trace.services.len(), "service")) }
                     @if trace.errors > 0 {
                         @let first = trace.nodes.iter().find(|n| n.span().is_some_and(|s| s.is_error()));
-                        a.errors href=[first.map(|n| format!("#s-{}", n.span_id()))] { (counted(trace.errors, "error")) }
+                        a.errors href=[first.map(|n| row(trace, n.span_id()))] { (counted(trace.errors, "error")) }
                     }
                 }
             }
@@ -105,10 +112,34 @@ fn head(trace: &Trace, title: &str, hues: &Hues) -> Markup {
 }
 
 fn findings(trace: &Trace) -> Markup {
+    let (shown, rest) = trace.findings.split_at_checked(FINDINGS_SHOWN).unwrap_or((&trace.findings, &[]));
     html! {
         @if !trace.findings.is_empty() {
-            ul.findings aria-label="Findings" {
-                @for finding in &trace.findings { (one_finding(trace, finding)) }
+            section.findings aria-label="Findings" {
+                ul { @for finding in shown { (one_finding(trace, finding)) } }
+                @if !rest.is_empty() {
+                    details.rest {
+                        summary { (counted(rest.len(), "more finding")) }
+                        ul { @for finding in rest { (one_finding(trace, finding)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Where a span's row is: on this page, unless the trace is folded and the row may not be.
+fn row(trace: &Trace, span: SpanId) -> String {
+    if trace.nodes.len() > OPEN_NODES { url::span(trace.id, span) } else { format!("#s-{span}") }
+}
+
+/// Where what was looked for is, in a trace of which not every row is on the page.
+fn hits(trace: &Trace, view: &View) -> Markup {
+    let Some(find) = view.find.as_ref().filter(|_| trace.nodes.len() > OPEN_NODES) else { return html! {} };
+    html! {
+        ol.hits aria-label="Spans that match" {
+            @for span in trace.spans().filter(|span| super::span::mentions(span, find)).take(HITS_SHOWN) {
+                li { a href=(url::span(trace.id, span.span_id)) { (span.name) " · " (span.service()) } }
             }
         }
     }
@@ -124,7 +155,7 @@ fn one_finding(trace: &Trace, finding: &Finding) -> Markup {
         li class=(finding.severity().as_str()) {
             span.mark aria-hidden="true" { (mark) }
             @match node {
-                Some(node) => a href={ "#s-" (node.span_id()) } { (finding) },
+                Some(node) => a href=(row(trace, node.span_id())) { (finding) },
                 None => (finding),
             }
         }

@@ -11,12 +11,14 @@ use throughline_trace::{Missing, Node, NodeKind, Trace, Wait, time};
 use super::hue::Hues;
 use super::{span, url};
 use crate::geometry::axis::Axis;
-use crate::geometry::{self, Bar, Line, Nested, Waterfall};
-use crate::units::counted;
+use crate::geometry::{self, Bar, Extent, Line, Nested, Waterfall};
+use crate::units::{counted, thousands};
 
 /// Up to so many nodes every span's details are in the page; of larger traces they are fetched as they are opened, and
 /// without JavaScript shown one at a time.
 const DETAILS_IN_PAGE: usize = 300;
+/// A compressed stretch narrower than this percentage has its length in its title only: labels would overlap.
+const LABELLED_BREAK: f64 = 8.0;
 /// Deepest indentation there is a class for.
 const MAX_INDENT: usize = 24;
 /// Marks for events and logs in one lane.
@@ -32,8 +34,10 @@ pub(super) struct View {
 }
 
 pub(super) fn waterfall(trace: &Trace, hues: &Hues, view: &View) -> Markup {
-    let layout = geometry::waterfall(trace);
+    let layout = geometry::waterfall(trace, view.open);
+    let base = layout.base;
     html! {
+        (extent(trace, &layout))
         section.waterfall aria-label="Waterfall" {
             (hatch())
             div.axis {
@@ -43,7 +47,7 @@ pub(super) fn waterfall(trace: &Trace, hues: &Hues, view: &View) -> Markup {
             }
             div.rows {
                 (grid(&layout.axis))
-                ul.tree { (Rows { trace, hues, view, axis: &layout.axis, used: HashSet::new() }.render(&layout)) }
+                ul.tree { (Rows { trace, hues, view, axis: &layout.axis, base, used: HashSet::new() }.render(&layout)) }
             }
         }
     }
@@ -71,7 +75,8 @@ fn axis_labels(axis: &Axis) -> Markup {
             }
             @for part in axis.breaks() {
                 text.cut x=(percent((part.left + part.right) / 2.0)) y="15" text-anchor="middle" {
-                    "≈ " (time::duration(part.until - part.from)) " ≈"
+                    @if part.right - part.left < LABELLED_BREAK { "≈" } @else { "≈ " (time::duration(part.until - part.from)) " ≈" }
+                    title { (time::duration(part.until - part.from)) }
                 }
             }
         }
@@ -99,6 +104,8 @@ struct Rows<'a> {
     hues: &'a Hues,
     view: &'a View,
     axis: &'a Axis,
+    /// Depth of the topmost rows.
+    base: usize,
     /// Element ids given so far: two spans may share a span id.
     used: HashSet<String>,
 }
@@ -110,8 +117,8 @@ impl Rows<'_> {
         for line in &layout.lines {
             match line {
                 Line::Close => out.push_str("</ul></details></li>"),
-                Line::Gather { service, count, bar } => {
-                    out.push_str(&self.gather(service, *count, *bar).into_string())
+                Line::Gather { service, count, bar, first } => {
+                    out.push_str(&self.gather(service, *count, *bar, first).into_string())
                 }
                 Line::Node { node, bar, wait, nested } => {
                     if let (Some(wait), Some(bar)) = (&node.wait, wait) {
@@ -131,16 +138,27 @@ impl Rows<'_> {
         out.push_str(&format!("<li class=\"n{leaf}{hit}\" id=\"{id}\">"));
         match &node.what {
             NodeKind::Span(span) => out.push_str(&self.span(node, span, bar).into_string()),
-            NodeKind::Missing(missing) => out.push_str(&ghost(node, missing, bar).into_string()),
+            NodeKind::Missing(missing) => {
+                out.push_str(&ghost(&self.indent(node), missing, bar).into_string());
+            }
         }
-        let (open, below) = match nested {
+        let depth = self.indent(node);
+        let label = |below| format!("{} below", counted(below, "span"));
+        let label = match nested {
             Nested::Nothing => return out.push_str("</li>"),
-            Nested::Open(below) => (" open", below),
-            Nested::Folded(below) => ("", below),
+            Nested::Folded(below) => {
+                let href = url::span(self.trace.id, node.span_id());
+                let fold = html! { a class={ "below " (depth) } href=(href) { (label(below)) } };
+                out.push_str(&fold.into_string());
+                return out.push_str("</li>");
+            }
+            Nested::Open(below) => label(below),
         };
-        let label = format!("{} below", counted(below, "span"));
-        let depth = indent(node.depth);
-        out.push_str(&format!("<details class=\"sub\"{open}><summary class=\"fold {depth}\" aria-label=\"{label}\"><span>{label}</span></summary><ul>"));
+        out.push_str(&format!("<details class=\"sub\" open><summary class=\"fold {depth}\" aria-label=\"{label}\"><span>{label}</span></summary><ul>"));
+    }
+
+    fn indent(&self, node: &Node) -> String {
+        indent(node.depth.saturating_sub(self.base))
     }
 
     fn element_id(&mut self, node: &Node) -> String {
@@ -164,7 +182,7 @@ impl Rows<'_> {
             details class={ "span " (class) " " (error.unwrap_or_default()) } open[open]
                 data-src=[(!inline).then(|| format!("/trace/{}/span/{}", span.trace_id, span.span_id))] {
                 summary {
-                    span class={ "what " (indent(node.depth)) } {
+                    span class={ "what " (self.indent(node)) } {
                         i.stripe {}
                         @if self.names_service(node, span) { b { (span.service()) } " " }
                         span.op { (span.name) }
@@ -199,7 +217,7 @@ impl Rows<'_> {
                     line class={ "log " (super::logs::level(log)) } x1=(percent(self.axis.place(log.time)))
                         x2=(percent(self.axis.place(log.time))) y1="18" y2="22" {}
                 }
-                (beside(bar, &took))
+                (beside(bar, &took, "inside"))
             }
         }
     }
@@ -209,7 +227,7 @@ impl Rows<'_> {
         let length = time::duration(wait.nanos().abs());
         html! {
             li.wait.skew[skewed] {
-                span class={ "what " (indent(node.depth)) } {
+                span class={ "what " (self.indent(node)) } {
                     a href=(url::attribute(throughline_semconv::attribute::MESSAGING_DESTINATION_NAME, &wait.destination)) {
                         (wait.place())
                     }
@@ -219,33 +237,50 @@ impl Rows<'_> {
                 span.kind { "wait" }
                 svg.lane role="img" aria-label={ "in the queue for " (length) } {
                     rect.queue x=(percent(bar.left)) y="7" width=(percent(bar.width)) height="9" {}
-                    (beside(bar, &time::duration(wait.nanos())))
+                    (beside(bar, &time::duration(wait.nanos()), "over"))
                 }
             }
         }
     }
 
-    /// The head of gathered siblings; [`Line::Close`] ends it.
-    fn gather(&self, service: &str, count: usize, bar: Bar) -> Markup {
+    /// Siblings that are not on the page; the first of them leads to the page that has them.
+    fn gather(&self, service: &str, count: usize, bar: Bar, first: &Node) -> Markup {
+        let href = url::span(self.trace.id, first.span_id());
         html! {
-            (PreEscaped("<li class=\"gather\"><details class=\"many\"><summary class=\""))
-            (self.hues.class(service))
-            (PreEscaped("\">"))
-            span.what { i.stripe {} b { (service) } " " span.op { (counted(count, "more span")) } }
-            span.kind {}
-            svg.lane aria-hidden="true" {
-                rect.bar.many x=(percent(bar.left)) y="6" width=(percent(bar.width)) height="11" rx="1.5" {}
+            li.gather {
+                a class=(self.hues.class(service)) href=(href) {
+                    span class={ "what " (self.indent(first)) } {
+                        i.stripe {} b { (service) } " " span.op { (counted(count, "more span")) }
+                    }
+                    span.kind {}
+                    svg.lane aria-hidden="true" {
+                        rect.bar.many x=(percent(bar.left)) y="6" width=(percent(bar.width)) height="11" rx="1.5" {}
+                    }
+                }
             }
-            (PreEscaped("</summary><ul>"))
+        }
+    }
+}
+
+/// Says that rows are folded away, and how to get back to the top.
+fn extent(trace: &Trace, layout: &Waterfall<'_>) -> Markup {
+    let rows = layout.lines.iter().filter(|line| matches!(line, Line::Node { .. })).count();
+    html! {
+        @if layout.extent != Extent::Whole {
+            p.extent {
+                (thousands(rows)) " of " (counted(trace.nodes.len(), "row")) " are here; each "
+                i { "spans below" } " and " i { "more spans" } " leads to others."
+                @if layout.extent == Extent::Part { " " a href=(url::trace(trace.id)) { "From the top" } }
+            }
         }
     }
 }
 
 /// A parent that nobody sent, and what is known of it.
-fn ghost(node: &Node, missing: &Missing, bar: Bar) -> Markup {
+fn ghost(indent: &str, missing: &Missing, bar: Bar) -> Markup {
     html! {
         div.ghost {
-            span class={ "what " (indent(node.depth)) } {
+            span class={ "what " (indent) } {
                 i.stripe {}
                 @if let Some(service) = &missing.service { b { (service) } " " }
                 span.op {
@@ -261,14 +296,15 @@ fn ghost(node: &Node, missing: &Missing, bar: Bar) -> Markup {
     }
 }
 
-/// A figure beside its bar: after it where there is room, else before it, else inside.
-fn beside(bar: Bar, figure: &str) -> Markup {
+/// A figure beside its bar: after it where there is room, else before it, else on it: `inside` a span's hue, `over` the
+/// hatching of a wait, where it needs other ink.
+fn beside(bar: Bar, figure: &str, on: &str) -> Markup {
     let (place, shift, anchor) = if bar.right() <= 86.0 {
         (bar.right(), "5", "start")
     } else if bar.left >= 14.0 {
         (bar.left, "-5", "end")
     } else {
-        return html! { text.figure.inside x=(percent(bar.left)) dx="6" y="15.5" { (figure) } };
+        return html! { text class={ "figure " (on) } x=(percent(bar.left)) dx="6" y="15.5" { (figure) } };
     };
     html! { text.figure x=(percent(place)) dx=(shift) y="15.5" text-anchor=(anchor) { (figure) } }
 }

@@ -7,7 +7,20 @@ use std::str::Chars;
 use super::QueryError;
 
 /// Names that mean something when they stand bare.
-const RESERVED: &[&str] = &["service", "operation", "kind", "error", "duration", "since", "after", "before"];
+const RESERVED: &[&str] = &[
+    "service",
+    "operation",
+    "name",
+    "kind",
+    "error",
+    "status",
+    "duration",
+    "since",
+    "after",
+    "before",
+    "trace_id",
+    "span_id",
+];
 
 #[derive(Debug)]
 pub(super) enum Key {
@@ -68,7 +81,7 @@ pub(super) fn quoted_value(value: &str) -> String {
 /// A key of an attribute, likewise; a key that has a meaning of its own is quoted.
 pub(super) fn quoted_key(key: &str) -> String {
     let special = |c: char| c.is_whitespace() || matches!(c, '"' | '=' | '<' | '>');
-    if key.is_empty() || key.contains(special) || RESERVED.contains(&key) {
+    if key.is_empty() || key.contains(special) || key.ends_with('!') || RESERVED.contains(&key) {
         quoted(key)
     } else {
         key.to_owned()
@@ -96,6 +109,10 @@ impl Reader<'_> {
         }
         let column = self.column;
         let Some(key) = self.key()? else { return Ok(None) };
+        // `service!=api` would otherwise ask for an attribute named `service!`.
+        if self.chars.peek() == Some(&'=') && matches!(&key, Key::Bare(text) if text.ends_with('!')) {
+            return Err(error(self.column - 1, "`!=` is not an operator", "=, or > and < after duration"));
+        }
         let operator = self.operator();
         let value_column = self.column;
         let value = if operator == Operator::Flag { String::new() } else { self.value(&key)? };

@@ -21,6 +21,16 @@ fn every_condition_is_read() {
     check("  service=api ", Query { service: Some("api".into()), ..Query::default() });
     check(r#"operation="POST /x""#, Query { operation: Some("POST /x".into()), ..Query::default() });
     check("kind=consumer", Query { kind: Some(SpanKind::Consumer), ..Query::default() });
+    check("kind=CONSUMER", Query { kind: Some(SpanKind::Consumer), ..Query::default() });
+    check("name=x", Query { operation: Some("x".into()), ..Query::default() });
+    check("status=error", Query { outcome: Outcome::Error, ..Query::default() });
+    check("status=200", attribute("status", "200"));
+    check(r#""status"=error"#, attribute("status", "error"));
+    check(r#""a!"=b"#, attribute("a!", "b"));
+    check("a!b=c!", attribute("a!b", "c!"));
+    let (trace, span) = (TraceId::from_hex("4bf9"), SpanId::from_hex("a1"));
+    check("trace_id=4bf9", Query { trace, ..Query::default() });
+    check("span_id=A1 trace_id=4BF9", Query { trace, span, ..Query::default() });
     check("error", Query { outcome: Outcome::Error, ..Query::default() });
     check("error=true", Query { outcome: Outcome::Error, ..Query::default() });
     let half_a_second = Some(Duration::from_millis(500));
@@ -66,6 +76,12 @@ fn an_error_says_where_and_what_is_allowed() {
             "column 7: `b` has no value; allowed: a value, \"\" for an empty one, without a space before it",
         ),
         ("service=a service=b", "column 11: `service` is given twice; allowed: each condition once"),
+        ("x=1 service!=api", "column 12: `!=` is not an operator; allowed: =, or > and < after duration"),
+        ("trace_id=xyz", "column 10: `xyz` is no value for `trace_id`; allowed: up to 32 hex digits"),
+        (
+            "error span_id=1",
+            "column 7: `span_id` alone finds nothing: span ids are unique only within a trace; allowed: trace_id=… span_id=…",
+        ),
         ("=x", "column 1: a condition needs a name; allowed: NAME=VALUE"),
         ("é=\"x", "column 3: this quote is never closed; allowed: \"text\", with \\\" for a quote in it"),
         (
@@ -102,7 +118,10 @@ fn queries() -> impl Strategy<Value = Query> {
         proptest::bool::ANY,
         (length(), length(), length()),
         (time(), time()),
-        proptest::collection::vec(("(\\PC{0,8}|service|kind|error)", text()), 0..4),
+        proptest::collection::vec(
+            ("(\\PC{0,8}|service|kind|error|name|status|trace_id|span_id|a!)", text()),
+            0..4,
+        ),
     )
         .prop_map(
             |((service, operation), kind, error, (at_least, at_most, since), (after, before), attributes)| {
@@ -116,6 +135,8 @@ fn queries() -> impl Strategy<Value = Query> {
                     after,
                     before,
                     since,
+                    trace: None,
+                    span: None,
                     attributes,
                 }
             },
