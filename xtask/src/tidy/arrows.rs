@@ -12,12 +12,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("otlp", &["semconv"]),
     ("journal", &["semconv"]),
     ("store", &["semconv", "otlp"]),
+    ("sampling", &["semconv", "otlp"]),
     ("trace", &["semconv", "otlp"]),
     ("query", &["semconv", "otlp", "store", "trace"]),
-    ("collector", &["semconv", "otlp", "journal", "store"]),
+    ("collector", &["semconv", "otlp", "journal", "sampling", "store"]),
     ("", &["semconv"]),
     ("checkout", &[""]),
-    ("cli", &["semconv", "otlp", "journal", "store", "trace", "query", "collector", "", "checkout"]),
+    ("cli", &["semconv", "otlp", "journal", "sampling", "store", "trace", "query", "collector", "", "checkout"]),
     ("xtask", &[]),
 ];
 
@@ -27,6 +28,7 @@ const FREE: &[&str] = &["e2e", "bench"];
 /// Crate, and third-party packages that may not be reached from it, even through others. Dev-dependencies are free.
 const BANNED: &[(&str, &[&str])] = &[
     ("otlp", &["tokio", "hyper", "axum", "prost", "tonic", "rustix"]),
+    ("sampling", &["tokio", "hyper", "axum", "prost", "tonic", "rustix"]),
     ("trace", &["tokio", "hyper", "axum", "prost", "tonic", "rustix"]),
     ("journal", &["tokio", "hyper", "axum", "tonic"]),
     ("store", &["tokio", "hyper", "axum", "tonic"]),
