@@ -126,6 +126,16 @@ fn a_trace_is_drawn_and_answers_to_keys() {
     });
 }
 
+/// What the other tests stand on: `toggle` comes after the element has changed, and the address changes after that.
+#[test]
+fn a_change_of_the_address_alone_is_waited_for() {
+    in_browser("a_change_of_the_address_alone_is_waited_for", Fixture::checkouts(), |mut stage| {
+        stage.open(&format!("/trace/{}", trace_id(3)));
+        stage.browser.value("setTimeout(() => history.replaceState(null, '', '?late=1'), 200)");
+        stage.browser.until("location.search === '?late=1'");
+    });
+}
+
 #[test]
 fn errors_are_one_key_away() {
     in_browser("errors_are_one_key_away", Fixture::checkouts(), |mut stage| {

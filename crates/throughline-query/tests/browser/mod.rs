@@ -62,40 +62,75 @@ impl Browser {
         for domain in ["Page.enable", "Runtime.enable", "Log.enable"] {
             browser.call(domain, json!({}));
         }
+        browser.call("Page.setLifecycleEventsEnabled", json!({ "enabled": true }));
         browser
     }
 
     /// One command and its answer.
     pub(crate) fn call(&mut self, method: &str, params: Json) -> Json {
+        let asked = format!("{method} {params}");
+        self.ask(method, params).unwrap_or_else(|error| panic!("{asked}: {error}"))
+    }
+
+    /// One command and its answer, or the browser's error.
+    fn ask(&mut self, method: &str, params: Json) -> Result<Json, Json> {
         self.calls += 1;
         let id = self.calls;
+        let asked = format!("{method} {params}");
         let mut message = json!({ "id": id, "method": method, "params": params });
         if let Some(session) = &self.session {
             message["sessionId"] = json!(session);
         }
         self.input.write_all(format!("{message}\0").as_bytes()).unwrap();
         loop {
-            let answer =
-                self.messages.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no answer to {method}"));
+            let answer = self.next(|| format!("no answer to {asked}"));
             if answer["id"] == id {
-                assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
-                return answer["result"].clone();
+                return if answer["error"].is_null() {
+                    Ok(answer["result"].clone())
+                } else {
+                    Err(answer["error"].clone())
+                };
             }
             self.events.push(answer);
         }
     }
 
-    /// Goes to an address and waits until the page has loaded.
-    pub(crate) fn open(&mut self, url: &str) {
-        self.loads(|browser| drop(browser.call("Page.navigate", json!({ "url": url }))));
+    /// What the browser says next.
+    fn next(&self, missing: impl FnOnce() -> String) -> Json {
+        self.messages.recv_timeout(PATIENCE).unwrap_or_else(|why| panic!("{} ({why})", missing()))
     }
 
-    /// Does what makes the browser load a page, and waits until it has.
+    /// Goes to an address and waits until the page has loaded.
+    pub(crate) fn open(&mut self, url: &str) {
+        let begun = self.call("Page.navigate", json!({ "url": url }));
+        assert!(begun["errorText"].is_null(), "{url}: {}", begun["errorText"]);
+        self.loaded(&begun["loaderId"]);
+    }
+
+    /// Does what makes the browser load another page, and waits until it has.
     pub(crate) fn loads(&mut self, action: impl FnOnce(&mut Self)) {
-        self.events.retain(|event| event["method"] != "Page.loadEventFired");
+        let before = self.events.len();
         action(self);
-        while !self.events.iter().any(|event| event["method"] == "Page.loadEventFired") {
-            let event = self.messages.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no page is loaded"));
+        let begun = |event: &Json| event["method"] == "Page.frameNavigated";
+        let loader = loop {
+            if let Some(event) = self.events.iter().skip(before).find(|event| begun(event)) {
+                break event["params"]["frame"]["loaderId"].clone();
+            }
+            let event = self.next(|| "no other page was opened".to_owned());
+            self.events.push(event);
+        };
+        self.loaded(&loader);
+    }
+
+    /// Waits until this very page has loaded: the blank one that a browser begins with loads too, at any time.
+    fn loaded(&mut self, loader: &Json) {
+        let is_it = |event: &Json| {
+            event["method"] == "Page.lifecycleEvent"
+                && event["params"]["name"] == "load"
+                && event["params"]["loaderId"] == *loader
+        };
+        while !self.events.iter().any(is_it) {
+            let event = self.next(|| "the page did not load".to_owned());
             self.events.push(event);
         }
     }
@@ -108,13 +143,20 @@ impl Browser {
         answer["result"]["value"].clone()
     }
 
-    /// Waits until an expression is true, looking each time the page changes.
+    /// Waits until an expression is true, looking each time the page or its address changes. An address is no part of the
+    /// document: it changes after the elements have, and nobody who watches them alone hears of it.
     pub(crate) fn until(&mut self, condition: &str) {
         self.value(&format!(
             "new Promise((done) => {{
-               const look = () => ({condition}) && (watch.disconnect(), done(true));
+               const look = () => {{
+                 if (!({condition})) return;
+                 watch.disconnect();
+                 navigation.removeEventListener('currententrychange', look);
+                 done(true);
+               }};
                const watch = new MutationObserver(look);
                watch.observe(document, {{ subtree: true, childList: true, attributes: true, characterData: true }});
+               navigation.addEventListener('currententrychange', look);
                look();
              }})"
         ));
