@@ -23,7 +23,9 @@ pub const RECORD_TIMESTAMP: &str = "throughline.record.timestamp";
 pub const HEADERS_FOUND: &str = "throughline.headers.found";
 /// `true` if the message carried two different valid `traceparent` values; the loser is linked.
 pub const HEADERS_CONFLICT: &str = "throughline.headers.conflict";
-/// Names of our headers that were left out of a message because of the byte budget, joined by commas.
+/// Name of an event on the span that wrote a message, and of that event's one attribute: the names of our headers that were
+/// left out of the message because of the byte budget, joined by commas (`baggage,tracestate`). One event for each message
+/// that lost something; never an attribute of a span.
 pub const HEADERS_DROPPED: &str = "throughline.headers.dropped";
 /// Why a link is there: `parent`, `conflict`, `ambient`, `creation`, `contributor`, `caller`.
 pub const LINK_REASON: &str = "throughline.link.reason";

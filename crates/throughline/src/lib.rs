@@ -95,7 +95,7 @@ pub use correlation::{InvalidId, MAX_ID_LENGTH, correlation_id, tenant, with_cor
 pub use counters::{Counters, counters};
 pub use headers::{HeaderSink, HeaderSource, HeaderValue, OWNED, is_owned, normalize_headers};
 pub use lineage::{Contribution, Contributor, Lineage, extract_batch_lineage};
-pub use outcome::{ErrorRef, Failure, NameError, Outcome, name_errors};
+pub use outcome::{ErrorRef, Failure, NameError, Outcome, name_by_cause, name_errors};
 pub use settings::{Profile, set_profile};
 pub use span::{
     ActiveSpan, ContextMode, Meta, Payload, ProcessingSpan, Span, SpanSpec, Traced, commit, internal, poll,

@@ -10,8 +10,8 @@ pub(crate) use batch::BatchSlot;
 
 use crate::context::Incoming;
 use crate::headers::HeaderSource;
-use crate::settings;
-use crate::span::{position, shown_key};
+use crate::settings::{self, Profile};
+use crate::span::{position, rename_position, shown_key};
 use agreement::Agreement;
 use batch::Place;
 use opentelemetry::trace::{Link, TraceContextExt, TraceId};
@@ -97,6 +97,8 @@ pub struct Lineage {
     /// Correlation id, tenant and baggage that all messages agree on.
     pub(crate) agreed: Context,
     pub(crate) places: Vec<Place>,
+    /// The names in which positions stand on links and places.
+    profile: Profile,
 }
 
 /// The lineage of a batch, from its messages in the order they came: the source's `extractBatchLineage`.
@@ -115,6 +117,7 @@ pub fn extract_batch_lineage<I>(messages: I, max_links: usize) -> Lineage
 where
     I: IntoIterator<Item: Contributor>,
 {
+    let profile = settings::profile();
     let contributions: Vec<Contribution> =
         messages.into_iter().map(|message| message.contribution()).collect();
     let links_total = contributions.iter().map(|message| message.link_count()).sum::<usize>();
@@ -125,7 +128,7 @@ where
         let skip = to_skip.min(count);
         to_skip -= skip;
         if skip < count {
-            links.extend(message.links().into_iter().skip(skip));
+            links.extend(message.links(profile).into_iter().skip(skip));
         }
     }
     let (linked_trace_id_count, linked_trace_id_hash) =
@@ -141,11 +144,23 @@ where
         newest_origin: origins().max(),
         conflict: contributions.iter().any(|message| !message.incoming.losers.is_empty()),
         agreed: Agreement::of(&contributions).into_context(),
-        places: contributions.into_iter().map(Place::from).collect(),
+        places: contributions.iter().map(|message| message.place(profile)).collect(),
+        profile,
     }
 }
 
 impl Lineage {
+    /// Has partitions and offsets in the names of a span that is written with this profile.
+    pub(crate) fn rename_positions(&mut self, profile: Profile) {
+        if std::mem::replace(&mut self.profile, profile) == profile {
+            return;
+        }
+        let on_links = self.links.iter_mut().map(|link| &mut link.attributes);
+        for attributes in on_links.chain(self.places.iter_mut().map(|place| &mut place.attributes)) {
+            rename_position(attributes, profile);
+        }
+    }
+
     /// Takes off a link those attributes that `span_says` and all messages agree on.
     pub(crate) fn leave_out_agreed(&self, link: &mut Link, span_says: impl Fn(&str) -> bool) {
         link.attributes.retain(|kv| !(agreement::is_agreed(&self.agreed, kv) && span_says(kv.key.as_str())));
@@ -176,7 +191,7 @@ impl Contribution {
     }
 
     /// A link to each context that lost in it; then its own, with all that names it.
-    fn links(&self) -> Vec<Link> {
+    fn links(&self, profile: Profile) -> Vec<Link> {
         let mut links = Vec::with_capacity(self.link_count());
         for loser in &self.incoming.losers {
             links.push(crate::span::link(loser.clone(), "conflict"));
@@ -184,29 +199,27 @@ impl Contribution {
         if self.incoming.found().traceparent {
             let mut attributes = Vec::with_capacity(8);
             attributes.push(KeyValue::new(own::LINK_REASON, "contributor"));
-            self.describe(&mut attributes);
+            self.describe(profile, &mut attributes);
             agreement::describe(&self.incoming, &mut attributes);
             links.push(Link::new(self.incoming.span_context(), attributes, 0));
         }
         links
     }
 
-    fn describe(&self, attributes: &mut Vec<KeyValue>) {
-        position(attributes, settings::profile(), self.partition, self.offset);
+    fn describe(&self, profile: Profile, attributes: &mut Vec<KeyValue>) {
+        position(attributes, profile, self.partition, self.offset);
         if let Some(key) = self.key.as_deref().and_then(shown_key) {
             attributes.push(KeyValue::new(attribute::MESSAGING_KAFKA_MESSAGE_KEY, key));
         }
     }
-}
 
-impl From<Contribution> for Place {
-    fn from(message: Contribution) -> Self {
+    fn place(&self, profile: Profile) -> Place {
         let mut attributes = Vec::with_capacity(6);
-        message.describe(&mut attributes);
-        let span = message.incoming.context.span();
-        Self {
+        self.describe(profile, &mut attributes);
+        let span = self.incoming.context.span();
+        Place {
             attributes,
-            correlation: message.incoming.correlation_id(),
+            correlation: self.incoming.correlation_id(),
             origin: span
                 .span_context()
                 .is_valid()

@@ -3,6 +3,7 @@
 
 use std::any::{Any, type_name};
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::error::Error;
 use std::fmt::Display;
 use std::sync::{PoisonError, RwLock};
@@ -16,10 +17,19 @@ pub struct Failure {
     pub message: String,
 }
 
-/// What a handler may return: nothing, or any [`Result`] whose error can be displayed.
+/// What a handler may return: nothing, any [`Result`] whose error can be displayed, or never (`!`, [`Infallible`]).
 ///
 /// There is no bound on `std::error::Error`, so `anyhow::Error`, `Box<dyn Error + Send + Sync>` and plain strings do as
 /// well. A handler that cannot fail and returns a value returns `Ok::<_, Infallible>(value)`.
+///
+/// # What stands in `error.type`
+///
+/// The first of these that there is: what a hook says ([`name_errors`]; the Kafka clients register one for `KafkaError`), the
+/// kind of an `io::Error`, the error's type. For a `Box<dyn Error>` each of its causes is asked after it, and `_OTHER` stands
+/// where none has a name.
+///
+/// The causes of an error of your own are not looked at unless you say so, once, with [`name_by_cause`]: without a bound on
+/// `Error` nothing here can see them.
 ///
 /// rdkafka's `(KafkaError, OwnedMessage)` cannot be displayed: use the wrapper's `publish`, or `map_err(|(e, _)| e)`.
 pub trait Outcome {
@@ -30,6 +40,29 @@ pub trait Outcome {
 impl Outcome for () {
     fn failure(&self) -> Option<Failure> {
         None
+    }
+}
+
+/// What cannot be there has no failure.
+impl Outcome for Infallible {
+    fn failure(&self) -> Option<Failure> {
+        match *self {}
+    }
+}
+
+/// The type `!` by a name that stable Rust has: what a function that never returns returns.
+trait Returns {
+    type Output;
+}
+
+impl<R> Returns for fn() -> R {
+    type Output = R;
+}
+
+/// A handler that never returns, a loop for one: it can only panic or be dropped, which its span tells.
+impl Outcome for <fn() -> ! as Returns>::Output {
+    fn failure(&self) -> Option<Failure> {
+        match *self {}
     }
 }
 
@@ -61,8 +94,8 @@ impl<'a> ErrorRef<'a> {
         }
     }
 
-    /// The error as a `T`, whether it was returned as it is, boxed, or is a cause of a boxed error. (The causes of an error
-    /// that is returned as a type of its own cannot be looked into: register a hook for that type.)
+    /// The error as a `T`, whether it was returned as it is, boxed, or is a cause of a boxed error or of one that is
+    /// [named by its cause](name_by_cause).
     #[must_use]
     pub fn downcast_cause<T: Error + 'static>(self) -> Option<&'a T> {
         match self.0 {
@@ -99,8 +132,29 @@ pub fn name_errors(hook: NameError) {
     }
 }
 
+/// Lets errors of the type `E` be named by their causes: by the first in the chain of [`Error::source`] that a hook knows or
+/// that is an `io::Error`. Where no cause has a name, `E` is named as ever.
+///
+/// ```
+/// use throughline::{Outcome, name_by_cause};
+/// #[derive(Debug, thiserror::Error)]
+/// #[error("the order could not be stored")]
+/// struct Store(#[source] std::io::Error);
+///
+/// name_by_cause::<Store>();
+/// let full = Store(std::io::ErrorKind::StorageFull.into());
+/// assert_eq!(Err::<(), _>(full).failure().unwrap().error_type, "StorageFull");
+/// ```
+///
+/// So is an error that wraps rdkafka's `KafkaError`, which then stands there by its code (`_MSG_TIMED_OUT`).
+pub fn name_by_cause<E: Error + 'static>() {
+    name_errors(|error| named_cause(error.downcast_ref::<E>()?.source()));
+}
+
+/// Copied, because a hook may ask the others.
 fn ask_hooks(error: ErrorRef<'_>) -> Option<Cow<'static, str>> {
-    HOOKS.read().unwrap_or_else(PoisonError::into_inner).iter().rev().find_map(|hook| hook(error))
+    let hooks = HOOKS.read().unwrap_or_else(PoisonError::into_inner).clone();
+    hooks.iter().rev().find_map(|hook| hook(error))
 }
 
 /// The name of an error: what a hook says, an I/O error's kind, the type's name, or `_OTHER` for types whose name says
@@ -110,7 +164,7 @@ pub(crate) fn error_type<E: 'static>(error: &E) -> Cow<'static, str> {
         return name;
     }
     if let Some(boxed) = boxed(error) {
-        return causes(boxed);
+        return named_cause(Some(boxed)).unwrap_or(Cow::Borrowed(OTHER));
     }
     let value: &dyn Any = error;
     if let Some(io) = value.downcast_ref::<std::io::Error>() {
@@ -137,19 +191,12 @@ fn boxed(value: &dyn Any) -> Option<&(dyn Error + 'static)> {
     value.downcast_ref::<Box<dyn Error>>().map(|error| &**error)
 }
 
-/// The first of an error and its causes that has a name.
-fn causes(error: &(dyn Error + 'static)) -> Cow<'static, str> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(name) = ask_hooks(ErrorRef(Inner::Cause(error))) {
-            return name;
-        }
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return format!("{:?}", io.kind()).into();
-        }
-        next = error.source();
-    }
-    Cow::Borrowed(OTHER)
+/// The name of the first of an error and its causes that has one.
+fn named_cause(error: Option<&(dyn Error + 'static)>) -> Option<Cow<'static, str>> {
+    std::iter::successors(error, |&error| error.source()).find_map(|error| {
+        let io = || error.downcast_ref::<std::io::Error>().map(|io| format!("{:?}", io.kind()).into());
+        ask_hooks(ErrorRef(Inner::Cause(error))).or_else(io)
+    })
 }
 
 /// A panic's message. The payload is a `&str` or a `String` in all but exotic cases.

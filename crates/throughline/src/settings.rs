@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Which generation of names a span is written with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Profile {
     /// Semantic conventions v1.44 (the default): `send orders`, `process orders`.
+    #[default]
     V1_44,
     /// The same, with the older attributes beside them: for the time of a migration. One key cannot have two types, so
     /// `messaging.kafka.offset` stays an int.

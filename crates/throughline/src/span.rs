@@ -11,7 +11,7 @@ mod spec;
 mod start;
 pub(crate) mod tracer;
 
-pub(crate) use attributes::position;
+pub(crate) use attributes::{position, rename_position};
 pub use functions::{
     Meta, ProcessingSpan, commit, internal, poll, process, send, send_keeping_context, with_consumer_span,
     with_processing_span, with_producer_span,
@@ -30,8 +30,8 @@ use crate::headers::HeaderSink;
 use crate::lineage::BatchSlot;
 use crate::metrics::{Measure, Measured};
 use crate::outcome::{Failure, Outcome, cancelled, error_type};
-use crate::settings;
-use opentelemetry::trace::{SpanKind, Status, TraceContextExt, TraceId};
+use crate::settings::{self, Profile};
+use opentelemetry::trace::{SpanId, SpanKind, Status, TraceContextExt, TraceId};
 use opentelemetry::{Context, ContextGuard, Key, KeyValue, Value};
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -106,6 +106,26 @@ impl Operation {
     }
 }
 
+/// Context value of a span that is written with other names than the process's. The spans below it see it and are not
+/// meant.
+struct OwnProfile {
+    span: SpanId,
+    profile: Profile,
+}
+
+impl OwnProfile {
+    fn of_span_in(context: Context, profile: Profile) -> Context {
+        let span = context.span().span_context().span_id();
+        context.with_value(Self { span, profile })
+    }
+
+    /// The names the span of this context is written with.
+    fn of(context: &Context) -> Profile {
+        let own = context.get::<Self>().filter(|own| own.span == context.span().span_context().span_id());
+        own.map_or_else(settings::profile, |own| own.profile)
+    }
+}
+
 /// A handle to a running span. Cheap to clone, usable from anywhere inside.
 ///
 /// A clone keeps the span's memory, not the span: that ends with its handler. What is set afterwards is lost in silence.
@@ -151,10 +171,15 @@ impl Span {
 
     /// Where the broker put the message, once it is known (the delivery report).
     pub fn position(&self, partition: i32, offset: i64) -> &Self {
-        let mut attributes = Vec::with_capacity(3);
-        position(&mut attributes, settings::profile(), Some(partition), Some(offset));
-        self.context.span().set_attributes(attributes);
+        self.delivered_to(Some(partition), Some(offset));
         self
+    }
+
+    /// What of the position is known, in the names this span is written with.
+    pub(crate) fn delivered_to(&self, partition: Option<i32>, offset: Option<i64>) {
+        let mut attributes = Vec::with_capacity(3);
+        position(&mut attributes, OwnProfile::of(&self.context), partition, offset);
+        self.context.span().set_attributes(attributes);
     }
 
     /// Records that one message of a batch failed while the batch goes on: an exception event that names the message

@@ -250,7 +250,7 @@ impl Builder {
             global::set_meter_provider(meters.clone());
         }
         global::set_text_map_propagator(crate::Propagator::all());
-        tell_the_library(&settings);
+        tell_the_library(&settings, &pipeline);
         for warning in &settings.warnings {
             tracing::warn!(target: "throughline::telemetry", "{warning}");
         }
@@ -259,13 +259,15 @@ impl Builder {
 }
 
 /// What the library may rely on, now that it is known which SDK is there.
-fn tell_the_library(settings: &settings::Settings) {
+fn tell_the_library(settings: &settings::Settings, pipeline: &Pipeline) {
     crate::settings::set_link_cap(usize::try_from(settings.limits.links).unwrap_or(usize::MAX));
-    crate::span::tracer::set_parent_based(matches!(settings.sampler, Sampler::ParentBased(_)));
     if let Some(profile) = settings.profile {
         crate::set_profile(profile);
     }
-    crate::providers_are_set();
+    match (&pipeline.tracers, &settings.sampler) {
+        (Some(_), Sampler::ParentBased(_)) => crate::span::tracer::parent_based_providers_are_set(),
+        _ => crate::providers_are_set(),
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]

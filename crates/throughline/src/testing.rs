@@ -16,11 +16,14 @@
 //!
 //! [`Recorder::install`] records what the process traces; there is one process, so tests that use it wait for each other.
 //! [`Recorder::local`] has a provider of its own, and tests that use it run side by side.
+//!
+//! It samples as services do by default: what stands below a parent that is not sampled is not recorded. A claim that finds
+//! nothing names what was left out for that reason.
 
 mod span;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -30,12 +33,15 @@ use std::{
 };
 
 use opentelemetry::{
-    Context, global,
-    trace::{Span as _, SpanId, TraceId},
+    Context, KeyValue, global,
+    trace::{Link, Span as _, SpanId, SpanKind, TraceId},
 };
 use opentelemetry_sdk::{
     error::OTelSdkResult,
-    trace::{IdGenerator, RandomIdGenerator, SdkTracerProvider, Span, SpanData, SpanProcessor},
+    trace::{
+        IdGenerator, RandomIdGenerator, Sampler, SamplingDecision, SamplingResult, SdkTracerProvider,
+        ShouldSample, Span, SpanData, SpanProcessor,
+    },
 };
 
 pub use self::span::RecordedSpan;
@@ -71,15 +77,17 @@ impl Recorder {
         static TURN: Mutex<()> = Mutex::new(());
         static SHARED: OnceLock<(Arc<Sink>, SdkTracerProvider)> = OnceLock::new();
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        // One provider for all tests: a tracer that somebody has kept since an earlier one still records.
         let (sink, provider) = SHARED.get_or_init(|| {
             let sink = Arc::new(Sink::default());
             let provider = provider(&sink);
-            global::set_tracer_provider(provider.clone());
-            global::set_text_map_propagator(crate::Propagator::all());
-            crate::providers_are_set();
             (sink, provider)
         });
         sink.restart(ids);
+        // Each time, for the test before may have set another one.
+        global::set_tracer_provider(provider.clone());
+        global::set_text_map_propagator(crate::Propagator::all());
+        crate::providers_are_set();
         Recorder { sink: Arc::clone(sink), provider: provider.clone(), _turn: Some(turn) }
     }
 
@@ -210,6 +218,10 @@ fn provider(sink: &Arc<Sink>) -> SdkTracerProvider {
     SdkTracerProvider::builder()
         .with_span_processor(Keep(Arc::clone(sink)))
         .with_id_generator(Numbered(Arc::clone(sink)))
+        .with_sampler(Followed {
+            sampler: Sampler::ParentBased(Box::new(Sampler::AlwaysOn)),
+            sink: Arc::clone(sink),
+        })
         .with_max_links_per_span(1_000)
         .build()
 }
@@ -220,6 +232,8 @@ struct State {
     ids: Ids,
     open: BTreeMap<[u8; 8], String>,
     ended: Vec<RecordedSpan>,
+    /// Names of spans that nobody will ever see, because their parent is not sampled.
+    unsampled: BTreeSet<String>,
 }
 
 impl State {
@@ -236,6 +250,9 @@ impl State {
         }
         for name in self.open.values() {
             let _infallible = write!(text, "\n  unfinished  {name}");
+        }
+        for name in &self.unsampled {
+            let _infallible = write!(text, "\n  unsampled   {name} (its parent is not sampled)");
         }
         if text.is_empty() { "\n  none".to_owned() } else { text }
     }
@@ -285,6 +302,31 @@ impl SpanProcessor for Keep {
 
     fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
         Ok(())
+    }
+}
+
+/// Samples as its sampler says, and remembers what it left out.
+#[derive(Clone, Debug)]
+struct Followed {
+    sampler: Sampler,
+    sink: Arc<Sink>,
+}
+
+impl ShouldSample for Followed {
+    fn should_sample(
+        &self,
+        parent: Option<&Context>,
+        trace_id: TraceId,
+        name: &str,
+        kind: &SpanKind,
+        attributes: &[KeyValue],
+        links: &[Link],
+    ) -> SamplingResult {
+        let result = self.sampler.should_sample(parent, trace_id, name, kind, attributes, links);
+        if result.decision == SamplingDecision::Drop {
+            self.sink.state().unsampled.insert(name.to_owned());
+        }
+        result
     }
 }
 

@@ -167,7 +167,6 @@ fn a_correlation_id_out_of_bounds_is_not_adopted_at_either_edge() {
 
 #[test]
 fn an_unsampled_internal_caller_is_followed() {
-    let _sampler = crate::span::tracer::sampler_is_ours();
     recorded(|_nothing_recorded| {
         let head = serve(
             &ServerLayer::new(Trust::Internal),

@@ -8,9 +8,6 @@
 
 use super::error::error_type;
 use crate::ActiveSpan;
-use crate::settings;
-use crate::span::position;
-use opentelemetry::trace::TraceContextExt as _;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::DeliveryFuture;
 use rdkafka::producer::future_producer::Delivery;
@@ -43,9 +40,7 @@ impl Sending {
         let partition = self.partition.is_none().then_some(delivery.partition);
         // Without acknowledgements (`acks=0`) nobody knows the offset.
         let offset = (delivery.offset >= 0).then_some(delivery.offset);
-        let mut attributes = Vec::with_capacity(3);
-        position(&mut attributes, settings::profile(), partition, offset);
-        self.span.span().context().span().set_attributes(attributes);
+        self.span.span().delivered_to(partition, offset);
         self.span.end();
     }
 

@@ -15,15 +15,27 @@ use std::time::{Instant, SystemTime};
 
 /// How a span relates to the message it handles and to the span around it (the *ambient* one).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// The mode decides whose trace goes on and what is linked. It does not decide what travels along:
+///
+/// | of what is at hand | baggage, correlation id and tenant come from |
+/// |---|---|
+/// | one message | the message alone; with [`Ambient`](Self::Ambient) the ambient context fills what it lacks |
+/// | a batch | what all its messages agree on; with [`Inherit`](Self::Inherit) and [`Ambient`](Self::Ambient) the ambient context fills the rest |
+/// | neither (a plain send) | the ambient context, in every mode |
+///
+/// A trace that begins anew keeps the correlation id of the one it came from, even if nobody set it and the old trace id gave
+/// it: a search by that id finds both. To leave everything behind, start from nothing:
+/// [`parent(Context::new())`](SpanSpec::parent).
 pub enum ContextMode {
     /// The message is the parent, and linked as well; a valid ambient span is linked. The default for one message: under a
     /// consumer loop that has a span of its own, each message still stays in its producer's trace.
     Inherit,
     /// The ambient span is the parent; the message is linked.
     Ambient,
-    /// A new trace; the message is linked.
+    /// A new trace; the message is linked, or without a message the ambient span.
     Link,
-    /// A new trace, and no link made for you. The default for a batch, which brings its own links.
+    /// A new trace, and no link made for you. The default for processing a batch, which brings its own links.
     None,
 }
 

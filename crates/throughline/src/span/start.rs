@@ -2,7 +2,7 @@
 
 use super::attributes::int;
 use super::spec::{ContextMode, OutgoingIds, SpanSpec};
-use super::{ActiveSpan, Operation, Span, name, tracer};
+use super::{ActiveSpan, Operation, OwnProfile, Span, name, tracer};
 use crate::context::{Carried, Incoming, KeepsCreation, carried, copy_baggage};
 use crate::correlation::{adopted, correlation_id, derived, tenant};
 use crate::counters::{Event, count};
@@ -79,18 +79,18 @@ impl SpanSpec {
             (ContextMode::Ambient, Some(incoming)) => ambient(base, incoming, &mut links),
             (ContextMode::Link, Some(incoming)) => {
                 link_message(incoming, reason::CREATION, &mut links);
-                rootless(incoming)
+                rootless(&incoming.context)
             }
-            (ContextMode::None, Some(incoming)) => rootless(incoming),
+            (ContextMode::None, Some(incoming)) => rootless(&incoming.context),
             (ContextMode::Inherit | ContextMode::Ambient, None) => match &self.lineage {
                 Some(lineage) => overlay(base, &lineage.agreed),
                 None => base.clone(),
             },
             (ContextMode::Link, None) => {
                 link_ambient(base, &mut links);
-                self.agreed()
+                self.begin_anew(base)
             }
-            (ContextMode::None, None) => self.agreed(),
+            (ContextMode::None, None) => self.begin_anew(base),
         };
         (self.carry(base, parent), links)
     }
@@ -99,6 +99,7 @@ impl SpanSpec {
     /// because one message is its parent, or because the application has set it.
     fn links_of_batch(&mut self) -> Vec<Link> {
         let Some(lineage) = &mut self.lineage else { return Vec::new() };
+        lineage.rename_positions(self.profile);
         let mut links = std::mem::take(&mut lineage.links);
         if let (Some(lineage), None) = (&self.lineage, &self.incoming) {
             for link in &mut links {
@@ -108,9 +109,10 @@ impl SpanSpec {
         links
     }
 
-    /// What a new trace starts from: all that the messages of a batch agree on.
-    fn agreed(&self) -> Context {
-        self.lineage.as_ref().map_or_else(Context::new, |lineage| lineage.agreed.clone())
+    /// What a new trace starts from where there is not one message: all that the messages of a batch agree on, else what
+    /// surrounds the work.
+    fn begin_anew(&self, base: &Context) -> Context {
+        self.lineage.as_ref().map_or_else(|| rootless(base), |lineage| lineage.agreed.clone())
     }
 
     /// What stays with the work whatever its parent is: the tracer, the ban on telemetry, ids the application has set.
@@ -148,6 +150,9 @@ impl SpanSpec {
             .then(|| context.span().span_context().span_id());
         if keeps.is_some() || context.get::<KeepsCreation>().is_some() {
             context = context.with_value(KeepsCreation(keeps));
+        }
+        if self.profile != settings::profile() {
+            context = OwnProfile::of_span_in(context, self.profile);
         }
         let batch = self.lineage.take().map(|lineage| BatchSlot::new(*lineage));
         if let Some(batch) = &batch {
@@ -208,16 +213,16 @@ fn overlay(base: &Context, above: &Context) -> Context {
     out.with_baggage(members)
 }
 
-/// The message's context without its span. The id that its trace gives becomes an id of its own: the new trace would give
-/// another one.
-fn rootless(incoming: &Incoming) -> Context {
-    let context = incoming.context.with_remote_span_context(SpanContext::NONE);
-    match (adopted(&context), incoming.trace_id()) {
-        (None, Some(trace_id)) => {
-            Carried { correlation: Some(derived(trace_id)), ..Carried::of(&context) }.put_into(&context)
-        }
-        _ => context,
+/// A context without its span. The id that its trace gives becomes an id of its own: the new trace would give another one.
+fn rootless(context: &Context) -> Context {
+    let span = context.span();
+    let span = span.span_context();
+    let rootless = context.with_remote_span_context(SpanContext::NONE);
+    if span.is_valid() && adopted(context).is_none() {
+        let correlation = Some(derived(span.trace_id()));
+        return Carried { correlation, ..Carried::of(&rootless) }.put_into(&rootless);
     }
+    rootless
 }
 
 fn link_message(incoming: &Incoming, reason: &'static str, links: &mut Vec<Link>) {

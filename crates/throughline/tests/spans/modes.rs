@@ -175,6 +175,46 @@ fn the_message_brings_its_ids_and_baggage_whatever_the_mode() {
     }
 }
 
+/// Without a message the surroundings travel along, be the trace theirs or a new one.
+#[test]
+fn a_plain_send_takes_ids_and_baggage_of_its_surroundings_along_whatever_the_mode() {
+    for (id_of_request, id) in [(Some("order-7"), "order-7"), (None, &TRACE[..16])] {
+        for mode in [ContextMode::Inherit, ContextMode::Ambient, ContextMode::Link, ContextMode::None] {
+            let pipeline = Pipeline::new();
+            let mut request = headers(&[
+                ("traceparent", PARENT),
+                ("tracestate", "vendor=x"),
+                ("baggage", "region=eu"),
+                ("x-tenant-id", "acme"),
+            ]);
+            request.extend(id_of_request.map(|id| ("x-correlation-id".to_owned(), id.as_bytes().to_vec())));
+            let out = process("requests").headers(&request).parent(pipeline.context()).run_sync(|_| {
+                let sent = send("orders")
+                    .mode(mode)
+                    .run_sync(|span| Ok::<_, Infallible>(span.inject(Headers::new())));
+                sent
+            });
+            let out = out.unwrap();
+            let span = pipeline.span("send orders");
+            assert_eq!(text(&span, "correlation_id").as_deref(), Some(id), "{mode:?}");
+            assert_eq!(values(&out, "x-correlation-id"), [id], "{mode:?}");
+            assert_eq!(values(&out, "x-tenant-id"), ["acme"], "{mode:?}");
+            assert_eq!(values(&out, "baggage"), ["region=eu"], "{mode:?}");
+            let same_trace = matches!(mode, ContextMode::Inherit | ContextMode::Ambient);
+            assert_eq!(values(&out, "traceparent")[0].contains(TRACE), same_trace, "{mode:?}");
+            // A tracestate belongs to its trace.
+            assert_eq!(values(&out, "tracestate").len(), usize::from(same_trace), "{mode:?}");
+        }
+    }
+    let pipeline = Pipeline::new();
+    process("requests").headers(&headers(&[("traceparent", PARENT)])).parent(pipeline.context()).run_sync(
+        |_| {
+            let nothing = pipeline.context();
+            send("audit").parent(nothing).run_sync(|span| assert_ne!(&*span.correlation_id(), &TRACE[..16]));
+        },
+    );
+}
+
 /// The ambient trace is the one that goes on: its state and its flags, not the message's.
 #[test]
 fn an_ambient_trace_keeps_its_own_state_and_its_id_where_the_message_has_none() {

@@ -75,6 +75,61 @@ fn attributes_of_the_three_profiles() {
     check(Profile::Legacy, &[&common, &old, &["messaging.kafka.offset=\"7\""]]);
 }
 
+/// Partition and offset among attributes, whoever's names they are in.
+fn positions(attributes: &[opentelemetry::KeyValue]) -> Vec<String> {
+    let known = ["messaging.destination.partition.id", "messaging.kafka.partition", "messaging.kafka.offset"];
+    let ours = attributes.iter().filter(|kv| known.contains(&kv.key.as_str()));
+    let mut ours: Vec<_> = ours
+        .map(|kv| match &kv.value {
+            Value::I64(n) => format!("{}={n}", kv.key),
+            value => format!("{}={:?}", kv.key, value.as_str()),
+        })
+        .collect();
+    ours.sort();
+    ours
+}
+
+/// One span may be written with other names than the process's: then so are its positions, its links' and its events',
+/// known at the start or later.
+#[test]
+fn a_position_stands_in_the_names_of_its_span() {
+    let new = ["messaging.destination.partition.id=\"2\"", "messaging.kafka.offset=7"];
+    let old = ["messaging.kafka.offset=\"7\"", "messaging.kafka.partition=2"];
+    let both = [new[0], new[1], old[1]];
+    for (profile, expected) in
+        [(Profile::V1_44, &new[..]), (Profile::Dup, &both[..]), (Profile::Legacy, &old[..])]
+    {
+        let pipeline = Pipeline::new();
+        let _active = pipeline.context().attach();
+        send("by handle").name("by handle").profile(profile).run_sync(|span| {
+            span.position(2, 7);
+            send("below").name("below").run_sync(|below| {
+                below.position(2, 7);
+            });
+        });
+        send("current").name("current").profile(profile).run_sync(|_| {
+            throughline::Span::current().position(2, 7);
+        });
+        let message = throughline::Contribution {
+            incoming: throughline::extract(&headers(&[("traceparent", PARENT)])),
+            partition: Some(2),
+            offset: Some(7),
+            ..Default::default()
+        };
+        let lineage = throughline::extract_batch_lineage([&message], 10);
+        process("batch").name("batch").lineage(lineage).profile(profile).run_sync(|span| {
+            span.fail_message(0, &"no".to_owned());
+        });
+        let attributes = |name: &str| positions(&pipeline.span(name).attributes);
+        assert_eq!(attributes("by handle"), expected, "{profile:?}");
+        assert_eq!(attributes("current"), expected, "{profile:?}");
+        assert_eq!(attributes("below"), new, "a span below it has the process's names");
+        let batch = pipeline.span("batch");
+        assert_eq!(positions(&batch.links[0].attributes), expected, "{profile:?}");
+        assert_eq!(positions(&batch.events[0].attributes), expected, "{profile:?}");
+    }
+}
+
 #[test]
 fn another_system_and_other_names() {
     let spec = commit("orders").system("nats").operation_name("ack").name("ack it").message_count(1);

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use throughline::{Outcome, SpanSpec, name_errors, process};
+use throughline::{Outcome, SpanSpec, name_by_cause, name_errors, process};
 
 #[derive(Debug)]
 struct Declined(u16);
@@ -67,6 +67,72 @@ fn results_are_read_and_not_changed() {
     assert_failed(&ended_with(Err::<(), _>(refused)), "ConnectionRefused", "connection refused");
     let wrapped: Box<dyn Error> = "words in a box".into();
     assert_failed(&ended_with(Err::<(), _>(wrapped)), "_OTHER", "words in a box");
+}
+
+/// An error of the application's own around another one.
+#[derive(Debug)]
+struct Checkout<const KNOWN: bool>(Option<Box<dyn Error>>);
+
+impl<const KNOWN: bool> fmt::Display for Checkout<KNOWN> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no checkout")
+    }
+}
+
+impl<const KNOWN: bool> Error for Checkout<KNOWN> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.as_deref()
+    }
+}
+
+#[derive(Debug)]
+struct Refused;
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("refused")
+    }
+}
+
+impl Error for Refused {}
+
+#[test]
+fn an_error_is_named_by_its_causes_where_that_was_asked_for() {
+    type Wrapped = Checkout<true>;
+    name_errors(|error| error.downcast_cause::<Refused>().map(|_| Cow::from("REFUSED")));
+    name_by_cause::<Wrapped>();
+    let io = || Box::new(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+    let own_name = std::any::type_name::<Wrapped>();
+    for (error, name) in [
+        (Checkout(Some(Box::new(Refused))), "REFUSED"),
+        (Checkout(Some(Box::new(Checkout::<true>(Some(Box::new(Refused)))))), "REFUSED"),
+        (Checkout(Some(io())), "BrokenPipe"),
+        (Checkout(Some("words".into())), own_name),
+        (Checkout(None), own_name),
+    ] {
+        assert_failed(&ended_with(Err::<(), Wrapped>(error)), name, "no checkout");
+    }
+    let name = std::any::type_name::<Checkout<false>>();
+    let silent = Checkout::<false>(Some(Box::new(Refused)));
+    assert_failed(&ended_with(Err::<(), _>(silent)), name, "no checkout");
+}
+
+#[test]
+fn a_handler_may_never_return() {
+    async fn works_for_ever() -> ! {
+        loop {
+            std::future::pending::<()>().await;
+        }
+    }
+    let pipeline = Pipeline::new();
+    pipeline.block_on(async || {
+        let mut task = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut handler = Box::pin(process("orders").instrument(works_for_ever()));
+        assert!(handler.as_mut().poll(&mut task).is_pending());
+    });
+    assert_failed(&pipeline.span("process orders"), "cancelled", "dropped before it finished");
+    let ended = ended_with(Ok::<_, std::convert::Infallible>(1));
+    assert_eq!(ended.status, Status::Unset);
 }
 
 #[test]
