@@ -137,6 +137,22 @@ pub(crate) fn position(
     }
 }
 
+/// A position that stands there in the names of one profile, in the names of another.
+pub(crate) fn rename_position(attributes: &mut Vec<KeyValue>, profile: Profile) {
+    let (mut partition, mut offset) = (None, None);
+    attributes.retain(|kv| {
+        match kv.key.as_str() {
+            attribute::MESSAGING_DESTINATION_PARTITION_ID | legacy::MESSAGING_KAFKA_PARTITION => {
+                partition = kv.value.as_str().parse().ok();
+            }
+            attribute::MESSAGING_KAFKA_OFFSET => offset = kv.value.as_str().parse().ok(),
+            _ => return true,
+        }
+        false
+    });
+    position(attributes, profile, partition, offset);
+}
+
 /// The SDK exports a key twice that is set twice: the application's value takes the place of ours.
 fn put(out: &mut Vec<KeyValue>, attribute: KeyValue) {
     match out.iter_mut().find(|known| known.key == attribute.key) {
@@ -167,22 +183,6 @@ fn found(found: crate::context::Found) -> Value {
         0b01001 => Value::from("traceparent,x-correlation-id"),
         0b01101 => Value::from("traceparent,baggage,x-correlation-id"),
         0b11001 => Value::from("traceparent,x-correlation-id,x-tenant-id"),
-/// A position that stands there in the names of one profile, in the names of another.
-pub(crate) fn rename_position(attributes: &mut Vec<KeyValue>, profile: Profile) {
-    let (mut partition, mut offset) = (None, None);
-    attributes.retain(|kv| {
-        match kv.key.as_str() {
-            attribute::MESSAGING_DESTINATION_PARTITION_ID | legacy::MESSAGING_KAFKA_PARTITION => {
-                partition = kv.value.as_str().parse().ok();
-            }
-            attribute::MESSAGING_KAFKA_OFFSET => offset = kv.value.as_str().parse().ok(),
-            _ => return true,
-        }
-        false
-    });
-    position(attributes, profile, partition, offset);
-}
-
         0b11101 => Value::from("traceparent,baggage,x-correlation-id,x-tenant-id"),
         _ => Value::from(found.to_string()),
     }

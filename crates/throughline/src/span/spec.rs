@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 /// How a span relates to the message it handles and to the span around it (the *ambient* one).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 ///
 /// The mode decides whose trace goes on and what is linked. It does not decide what travels along:
 ///
@@ -27,6 +26,7 @@ use std::time::{Instant, SystemTime};
 /// A trace that begins anew keeps the correlation id of the one it came from, even if nobody set it and the old trace id gave
 /// it: a search by that id finds both. To leave everything behind, start from nothing:
 /// [`parent(Context::new())`](SpanSpec::parent).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContextMode {
     /// The message is the parent, and linked as well; a valid ambient span is linked. The default for one message: under a
     /// consumer loop that has a span of its own, each message still stays in its producer's trace.
