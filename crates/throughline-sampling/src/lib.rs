@@ -16,3 +16,12 @@
 pub mod decision;
 pub mod facts;
 pub mod settings;
+
+mod judge;
+mod plan;
+mod policy;
+
+pub use facts::Now;
+pub use judge::{Judge, Judgement, Merit};
+pub use plan::{Plan, PlanError, Step};
+pub use policy::Budgets;
