@@ -25,7 +25,7 @@ use opentelemetry::baggage::{Baggage, BaggageExt, KeyValueMetadata};
 use opentelemetry::trace::{SpanContext, TraceContextExt, TraceId};
 use std::sync::Arc;
 
-/// What travels beside the span context: one context value, behind one `Arc`.
+/// What travels beside the span context: one context value.
 #[derive(Clone)]
 pub(crate) struct Carried {
     pub(crate) correlation: Option<Arc<str>>,
@@ -38,8 +38,6 @@ pub(crate) struct Carried {
     /// Its flags. The SDK forgets bit 02 on unsampled spans.
     pub(crate) flags: u8,
 }
-
-struct Slot(Arc<Carried>);
 
 impl Carried {
     pub(crate) const NOTHING: Self = Self {
@@ -57,12 +55,12 @@ impl Carried {
     }
 
     pub(crate) fn put_into(self, cx: &Context) -> Context {
-        cx.with_value(Slot(Arc::new(self)))
+        cx.with_value(self)
     }
 }
 
 pub(crate) fn carried(cx: &Context) -> Option<&Carried> {
-    cx.get::<Slot>().map(|slot| &*slot.0)
+    cx.get()
 }
 
 /// The same context with only those baggage members that `keep` lets through: for edges where baggage must not leak.

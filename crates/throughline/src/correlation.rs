@@ -4,6 +4,7 @@
 //! Order: the message's `x-correlation-id`; else the id of the context; else the first 16 hex digits of the trace id. Every
 //! service of one trace derives the same id, so a trace has one even if nobody ever set it.
 
+use crate::context::baggage::tenant_in;
 use crate::context::traceparent::first_half;
 use crate::context::{Carried, carried};
 use crate::counters::Event;
@@ -12,7 +13,6 @@ use opentelemetry::Context;
 use opentelemetry::baggage::BaggageExt;
 use opentelemetry::trace::TraceContextExt;
 use std::sync::Arc;
-use throughline_semconv::own;
 
 /// Longest correlation id or tenant that is adopted, in bytes.
 pub const MAX_ID_LENGTH: usize = 128;
@@ -151,8 +151,10 @@ pub(crate) fn derived(trace_id: opentelemetry::trace::TraceId) -> Arc<str> {
 }
 
 pub(crate) fn baggage_tenant(cx: &Context) -> Option<Arc<str>> {
-    let tenant = cx.baggage().get(own::TENANT_ID)?;
-    validate(tenant.as_str().as_bytes()).ok().map(Arc::from)
+    match carried(cx).and_then(|carried| carried.baggage.as_ref()) {
+        Some(raw) if raw.is_still_in(cx) => raw.tenant.clone(),
+        _ => tenant_in(cx.baggage()),
+    }
 }
 
 #[cfg(test)]

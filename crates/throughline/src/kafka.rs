@@ -31,7 +31,7 @@
 //!
 //! | call | with [`TracedProducer`] |
 //! |---|---|
-//! | `config.create()`, `create_with_context(…)`, `clone()` | the same; `client.id` and the first bootstrap server are read for the spans |
+//! | `config.create()`, `create_with_context(…)`, `clone()` | the same; `client.id` and, if it is only one, the bootstrap server are read for spans and metrics |
 //! | `send(record, timeout)` | span `send T` (PRODUCER) from the call to the delivery report; our headers replace whatever trace headers the record has. The same result, the same waiting for a full queue |
 //! | … its future dropped | in the queue already: the record goes out and the span ends at the report. Still waiting for room: not sent, the span ends as `cancelled` |
 //! | `send_result(record)` | the same span; [`TracedDelivery`] has the output of `DeliveryFuture`. Dropped, it is fire and forget: the span ends at the report all the same |
@@ -47,7 +47,7 @@
 //!
 //! | call | with [`TracedConsumer`] |
 //! |---|---|
-//! | `config.create()`, `create_with_context(…)` | the same, with any `ConsumerContext`; `group.id`, `client.id` and the first bootstrap server are read for the spans |
+//! | `config.create()`, `create_with_context(…)` | the same, with any `ConsumerContext`; `group.id`, `client.id` and, if it is only one, the bootstrap server are read for spans and metrics |
 //! | `recv()` | a [`Received`]: rdkafka's message, and what it carried. No span; one more in `messaging.client.consumed.messages` |
 //! | `message.payload()`, `key()`, `commit_message(&message, …)`, … | the same: a [`Received`] dereferences to rdkafka's message. A function of yours that is generic over `M: Message` takes `&*message` |
 //! | `stream()` | a [`ReceivedStream`] of the same |

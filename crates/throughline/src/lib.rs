@@ -79,6 +79,7 @@ mod spawn;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod text;
 
 /// The README's code compiles.
 #[cfg(all(doctest, feature = "kafka", feature = "telemetry"))]

@@ -1,14 +1,15 @@
 //! The four messaging metrics of v1.44, through the global meter provider. Recorded whether or not a span is sampled.
 //!
-//! Labels are system, operation, destination, consumer group and `error.type`. The partition is left out on purpose: it
-//! multiplies every series by the number of partitions.
+//! Labels are system, operation, destination, consumer group, the server's address and port where they are known, and
+//! `error.type`. The partition is left out on purpose: it multiplies every series by the number of partitions.
 
 use crate::settings::{self, Metrics};
+use crate::span::Server;
 use crate::span::tracer::generation;
+use crate::text::Text;
 use opentelemetry::metrics::{Counter, Histogram};
 use opentelemetry::{KeyValue, Value, global};
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use throughline_semconv::{attribute, metric};
 
@@ -92,25 +93,24 @@ pub(crate) struct Measured {
     pub(crate) measure: Measure,
     pub(crate) operation: &'static str,
     pub(crate) system: Value,
-    pub(crate) destination: Option<Arc<str>>,
-    pub(crate) group: Option<Arc<str>>,
+    pub(crate) destination: Option<Text>,
+    pub(crate) group: Option<Text>,
+    pub(crate) server: Option<Server>,
     /// Messages that were not counted before.
     pub(crate) messages: u64,
 }
 
 impl Measured {
     pub(crate) fn finish(self, error_type: Option<&str>) {
-        let mut labels = Vec::with_capacity(5);
-        labels.push(KeyValue::new(attribute::MESSAGING_OPERATION_NAME, self.operation));
-        labels.push(KeyValue::new(attribute::MESSAGING_SYSTEM, self.system));
-        if let Some(destination) = self.destination {
-            labels.push(KeyValue::new(attribute::MESSAGING_DESTINATION_NAME, destination));
+        let mut labels = Labels::default();
+        labels.put(attribute::MESSAGING_OPERATION_NAME, self.operation);
+        labels.put(attribute::MESSAGING_SYSTEM, self.system);
+        if let Some(destination) = &self.destination {
+            labels.put(attribute::MESSAGING_DESTINATION_NAME, destination);
         }
-        if let Some(group) = self.group {
-            labels.push(KeyValue::new(attribute::MESSAGING_CONSUMER_GROUP_NAME, group));
-        }
+        labels.put_client(self.group.as_ref(), self.server.as_ref());
         if let Some(error_type) = error_type {
-            labels.push(KeyValue::new(attribute::ERROR_TYPE, error_type.to_owned()));
+            labels.put(attribute::ERROR_TYPE, error_type.to_owned());
         }
         let seconds = self.started.elapsed().as_secs_f64();
         with_instruments(|instruments| {
@@ -120,34 +120,77 @@ impl Measured {
                 Measure::Process => (&instruments.process, Some(&instruments.consumed)),
                 Measure::Nothing => return,
             };
-            duration.record(seconds, &labels);
+            let labels = labels.as_slice();
+            duration.record(seconds, labels);
             if let Some(counter) = counter.filter(|_| self.messages > 0) {
-                counter.add(self.messages, &labels);
+                counter.add(self.messages, labels);
             }
         });
     }
 }
 
+/// The labels of one measurement, on the stack: one is made for every message.
+struct Labels {
+    all: [KeyValue; Labels::MOST],
+    count: usize,
+}
+
+impl Labels {
+    const MOST: usize = 7;
+
+    fn put(&mut self, key: &'static str, value: impl Into<Value>) {
+        if let Some(place) = self.all.get_mut(self.count) {
+            *place = KeyValue::new(key, value);
+            self.count += 1;
+        }
+    }
+
+    fn put_client(&mut self, group: Option<&Text>, server: Option<&Server>) {
+        if let Some(group) = group {
+            self.put(attribute::MESSAGING_CONSUMER_GROUP_NAME, group);
+        }
+        if let Some(server) = server {
+            self.put(attribute::SERVER_ADDRESS, &server.address);
+            self.put(attribute::SERVER_PORT, i64::from(server.port));
+        }
+    }
+
+    fn as_slice(&self) -> &[KeyValue] {
+        self.all.get(..self.count).unwrap_or_default()
+    }
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        Self { all: std::array::from_fn(|_| KeyValue::new("", false)), count: 0 }
+    }
+}
+
 /// Counts messages that a client has handed to the application, where no process span will: a delivery counts once, so the
 /// process span of such a message is told with [`SpanSpec::already_counted`](crate::SpanSpec::already_counted).
-pub fn count_delivered(
+pub fn count_delivered(system: &'static str, destination: &str, group: Option<&str>, messages: u64) {
+    if settings::metrics() == Metrics::On {
+        delivered(system, &Text::of(destination), group.map(Text::of).as_ref(), None, messages);
+    }
+}
+
+/// The same, for a client of ours.
+pub(crate) fn delivered(
     system: &'static str,
-    destination: &Arc<str>,
-    group: Option<&Arc<str>>,
+    destination: &Text,
+    group: Option<&Text>,
+    server: Option<&Server>,
     messages: u64,
 ) {
     if settings::metrics() == Metrics::Off {
         return;
     }
-    let mut labels = vec![
-        KeyValue::new(attribute::MESSAGING_OPERATION_NAME, "poll"),
-        KeyValue::new(attribute::MESSAGING_SYSTEM, system),
-        KeyValue::new(attribute::MESSAGING_DESTINATION_NAME, Arc::clone(destination)),
-    ];
-    labels.extend(
-        group.map(|group| KeyValue::new(attribute::MESSAGING_CONSUMER_GROUP_NAME, Arc::clone(group))),
-    );
-    with_instruments(|instruments| instruments.consumed.add(messages, &labels));
+    let mut labels = Labels::default();
+    labels.put(attribute::MESSAGING_OPERATION_NAME, "poll");
+    labels.put(attribute::MESSAGING_SYSTEM, system);
+    labels.put(attribute::MESSAGING_DESTINATION_NAME, destination);
+    labels.put_client(group, server);
+    with_instruments(|instruments| instruments.consumed.add(messages, labels.as_slice()));
 }
 
 /// An event of [`crate::counters`].

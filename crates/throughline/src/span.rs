@@ -19,6 +19,7 @@ pub use functions::{
 #[cfg(feature = "http")]
 pub(crate) use functions::{call, serve};
 pub use future::Traced;
+pub(crate) use spec::Server;
 pub(crate) use spec::shown_key;
 pub use spec::{ContextMode, Payload, SpanSpec};
 pub(crate) use start::link;

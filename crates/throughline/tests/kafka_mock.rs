@@ -163,16 +163,18 @@ async fn a_delivery_counts_once() {
     batch.process(async {}).await;
 
     // A client of another kind, by hand.
-    count_delivered("nats", &"by-hand".into(), None, 3);
+    count_delivered("nats", "by-hand", None, 3);
     throughline::process("by-hand").system("nats").already_counted().run_sync(|_| ());
     set_metrics(Metrics::Off);
-    count_delivered("nats", &"by-hand".into(), None, 3);
+    count_delivered("nats", "by-hand", None, 3);
     set_metrics(Metrics::On);
 
     meters.force_flush().expect("flushed");
     let labels = "messaging.consumer.group.name=workers messaging.destination.name=deliveries \
                   messaging.operation.name=poll messaging.system=kafka";
-    assert_eq!(consumed(&exporter, "deliveries"), [(labels.to_owned(), 4)]);
+    let (host, port) = kafka.bootstrap_servers().rsplit_once(':').expect("an address");
+    let labels = format!("{labels} server.address={host} server.port={port}");
+    assert_eq!(consumed(&exporter, "deliveries"), [(labels, 4)]);
     let labels = "messaging.destination.name=by-hand messaging.operation.name=poll messaging.system=nats";
     assert_eq!(consumed(&exporter, "by-hand"), [(labels.to_owned(), 3)]);
     recorder.claim_rest();

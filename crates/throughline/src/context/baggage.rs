@@ -3,11 +3,13 @@
 //! Unlike opentelemetry-rust's propagator it keeps an `=` inside a value, writes members in a fixed order, and passes on
 //! untouched baggage as the bytes that came.
 
+use crate::correlation::validate;
 use opentelemetry::Context;
 use opentelemetry::baggage::{Baggage, BaggageExt};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::Arc;
+use throughline_semconv::own;
 
 /// W3C: at least this many members have to be passed on; we keep no more.
 const MAX_MEMBERS: usize = 64;
@@ -26,6 +28,8 @@ pub(crate) struct RawBaggage {
     /// Holds only the parsed baggage (`Baggage` is not `Clone`, the context that holds it is). It also keeps the parsed
     /// value alive, so that "unchanged" can be told by address.
     pub(crate) context: Context,
+    /// What its `tenant.id` says, if that can be one.
+    pub(crate) tenant: Option<Arc<str>>,
 }
 
 impl RawBaggage {
@@ -47,7 +51,8 @@ pub(crate) fn remember(raw: &[u8]) -> RawBaggage {
         }
         let (baggage, fit_to_forward) = parse(raw);
         let context = if baggage.is_empty() { Context::new() } else { Context::new().with_baggage(baggage) };
-        let parsed = RawBaggage { raw: raw.into(), fit_to_forward, context };
+        let tenant = tenant_in(context.baggage());
+        let parsed = RawBaggage { raw: raw.into(), fit_to_forward, context, tenant };
         if raw.len() > MAX_BYTES {
             return parsed; // a stranger's megabyte is not worth a place
         }
@@ -57,6 +62,12 @@ pub(crate) fn remember(raw: &[u8]) -> RawBaggage {
         memo.push(parsed.clone());
         parsed
     })
+}
+
+/// The tenant that a baggage names.
+pub(crate) fn tenant_in(baggage: &Baggage) -> Option<Arc<str>> {
+    let tenant = baggage.get(own::TENANT_ID)?;
+    validate(tenant.as_str().as_bytes()).ok().map(Arc::from)
 }
 
 /// The members, and whether the bytes may be forwarded as they are.

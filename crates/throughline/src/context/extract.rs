@@ -6,7 +6,7 @@
 
 use super::baggage::{self, RawBaggage};
 use super::{Carried, Found, Incoming, TraceParent, tracestate};
-use crate::correlation::{CarriedId, baggage_tenant};
+use crate::correlation::CarriedId;
 use crate::counters::{Event, count};
 use crate::headers::{Best, HeaderSource, Spelling};
 use opentelemetry::Context;
@@ -171,7 +171,7 @@ fn incoming(parent: Option<TraceParent>, mut carried: Carried, losers: Vec<SpanC
         return Incoming::none();
     }
     let mut context = carried.baggage.as_ref().map_or_else(Context::new, |baggage| baggage.context.clone());
-    let in_baggage = baggage_tenant(&context);
+    let in_baggage = carried.baggage.as_ref().and_then(|baggage| baggage.tenant.clone());
     let tenant_conflict =
         matches!((&carried.tenant, &in_baggage), (Some(header), Some(baggage)) if header != baggage);
     if tenant_conflict {

@@ -52,8 +52,9 @@ impl TraceParent {
             _ => return None,
         }
         let flags = hex(&[*f1, *f2])?;
-        let span = u64::try_from(hex(span)?).ok()?;
-        Self::new(TraceId::from(hex(trace)?), SpanId::from(span), u8::try_from(flags).ok()?)
+        let (high, low) = trace.split_at_checked(16)?;
+        let trace = u128::from(hex(high)?) << 64 | u128::from(hex(low)?);
+        Self::new(TraceId::from(trace), SpanId::from(hex(span)?), u8::try_from(flags).ok()?)
     }
 
     /// Bit 0 sampled, bit 1 random.
@@ -66,9 +67,9 @@ impl TraceParent {
     #[must_use]
     pub fn to_bytes(self) -> [u8; LENGTH] {
         let mut out = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        write_hex(&mut out, 3, &self.trace_id.to_bytes());
-        write_hex(&mut out, 36, &self.span_id.to_bytes());
-        write_hex(&mut out, 53, &[self.flags]);
+        write_hex(out.get_mut(3..35), self.trace_id.to_bytes());
+        write_hex(out.get_mut(36..52), self.span_id.to_bytes());
+        write_hex(out.get_mut(53..), [self.flags]);
         out
     }
 
@@ -85,31 +86,34 @@ impl std::fmt::Display for TraceParent {
     }
 }
 
-/// Lower-case hex digits only, as the specification demands.
-fn hex(digits: &[u8]) -> Option<u128> {
-    digits.iter().try_fold(0u128, |value, digit| {
-        let digit = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(value << 4 | u128::from(digit))
-    })
+/// Lower-case hex digits only, as the specification demands. At most sixteen of them.
+fn hex(digits: &[u8]) -> Option<u64> {
+    let mut foreign = 0;
+    let value = digits.iter().fold(0, |value, digit| {
+        let decimal = digit.wrapping_sub(b'0');
+        let letter = digit.wrapping_sub(b'a');
+        let nibble = if letter < 6 { letter + 10 } else { decimal };
+        foreign |= u8::from(letter >= 6 && decimal >= 10);
+        value << 4 | u64::from(nibble)
+    });
+    (foreign == 0).then_some(value)
 }
 
 const fn digit(nibble: u8) -> u8 {
     if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
 }
 
-fn write_hex(out: &mut [u8], at: usize, bytes: &[u8]) {
-    for (pair, byte) in out.iter_mut().skip(at).zip(bytes.iter().flat_map(|b| [b >> 4, b & 15])) {
-        *pair = digit(byte);
+fn write_hex<const N: usize>(out: Option<&mut [u8]>, bytes: [u8; N]) {
+    for (pair, byte) in out.unwrap_or_default().chunks_exact_mut(2).zip(bytes) {
+        if let [high, low] = pair {
+            (*high, *low) = (digit(byte >> 4), digit(byte & 15));
+        }
     }
 }
 
 /// The first 16 hex digits of a trace id: the correlation id of a trace that carries none.
 pub(crate) fn first_half(trace_id: TraceId) -> [u8; 16] {
     let mut out = [b'0'; 16];
-    write_hex(&mut out, 0, &trace_id.to_bytes());
+    write_hex(Some(&mut out), trace_id.to_bytes());
     out
 }

@@ -2,6 +2,7 @@
 
 use super::names::ClientNames;
 use super::received::Received;
+use crate::text::Text;
 use crate::{Lineage, Outcome, SpanSpec, extract_batch_lineage, poll, process, settings};
 use std::fmt;
 use std::ops::Deref;
@@ -78,16 +79,16 @@ impl<'a> Batch<'a> {
 }
 
 /// The distinct topics in the order they came: nearly always one.
-pub(super) fn joined<'n>(topics: impl IntoIterator<Item = &'n Arc<str>>) -> Arc<str> {
-    let mut distinct: Vec<&Arc<str>> = Vec::new();
+pub(super) fn joined<'n>(topics: impl IntoIterator<Item = &'n Text>) -> Text {
+    let mut distinct: Vec<&Text> = Vec::new();
     for topic in topics {
         if !distinct.contains(&topic) {
             distinct.push(topic);
         }
     }
     match distinct.as_slice() {
-        [one] => Arc::clone(one),
-        many => many.iter().map(|topic| &***topic).collect::<Vec<&str>>().join(",").into(),
+        [one] => (*one).clone(),
+        many => Text::of(&many.iter().map(|topic| topic.as_str()).collect::<Vec<_>>().join(",")),
     }
 }
 
@@ -122,8 +123,8 @@ mod tests {
     fn topics_are_named_once_in_the_order_they_came() {
         let cases = [(vec!["a"], "a"), (vec!["b", "a", "b", "b"], "b,a"), (vec!["a", "a"], "a")];
         for (topics, name) in cases {
-            let topics: Vec<Arc<str>> = topics.into_iter().map(Arc::from).collect();
-            assert_eq!(&*joined(&topics), name);
+            let topics: Vec<Text> = topics.into_iter().map(Text::of).collect();
+            assert_eq!(joined(&topics).as_str(), name);
         }
     }
 }

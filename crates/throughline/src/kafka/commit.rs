@@ -4,6 +4,7 @@
 use super::batch::joined;
 use super::error::error_type;
 use super::names::ClientNames;
+use crate::text::Text;
 use crate::{ActiveSpan, SpanSpec, commit};
 use rdkafka::ClientContext;
 use rdkafka::consumer::ConsumerContext;
@@ -71,7 +72,7 @@ pub(super) fn begin(names: &ClientNames, offsets: &TopicPartitionList) -> Option
     let elements = offsets.elements();
     let settled: Vec<_> =
         elements.iter().filter(|element| matches!(element.offset(), Offset::Offset(_))).collect();
-    let topics: Vec<Arc<str>> = settled.iter().map(|element| element.topic().into()).collect();
+    let topics: Vec<Text> = settled.iter().map(|element| Text::of(element.topic())).collect();
     if topics.is_empty() {
         return None;
     }

@@ -4,9 +4,10 @@
 use super::batch::{Batch, joined};
 use super::commit::{self, Commits};
 use super::error::{self, error_type};
-use super::names::{ClientNames, Topics};
+use super::names::ClientNames;
 use super::received::{Origin, Received};
-use crate::metrics::count_delivered;
+use crate::metrics::delivered;
+use crate::text::Text;
 use crate::{extract, poll};
 use futures_util::future::{Either, select};
 use futures_util::{Stream, StreamExt as _};
@@ -62,15 +63,14 @@ where
 #[derive(Debug)]
 struct Intake {
     names: Arc<ClientNames>,
-    topics: Topics,
 }
 
 impl Intake {
     /// Reads the headers, before anybody else can: librdkafka parses them at the first look, and without a lock.
     fn receive<'a>(&self, message: BorrowedMessage<'a>) -> Received<'a> {
         let incoming = extract(&message);
-        let topic = self.topics.name(message.topic());
-        count_delivered("kafka", &topic, self.names.group.as_ref(), 1);
+        let topic = Text::of(message.topic());
+        delivered("kafka", &topic, self.names.group.as_ref(), self.names.server.as_ref(), 1);
         Received::new(message, Origin { incoming, topic, names: Arc::clone(&self.names) })
     }
 }
@@ -148,7 +148,7 @@ where
         }) else {
             return;
         };
-        let topics: Vec<Arc<str>> = from.elements().iter().map(|topic| topic.topic().into()).collect();
+        let topics: Vec<Text> = from.elements().iter().map(|topic| Text::of(topic.topic())).collect();
         if topics.is_empty() {
             return;
         }
@@ -294,7 +294,7 @@ where
     fn from_config_and_context(config: &ClientConfig, context: C) -> KafkaResult<Self> {
         error::register_names();
         let inner = Arc::new(StreamConsumer::from_config_and_context(config, context)?);
-        let intake = Arc::new(Intake { names: ClientNames::of(config), topics: Topics::default() });
+        let intake = Arc::new(Intake { names: ClientNames::of(config) });
         Ok(TracedConsumer { inner, intake, deferred: Mutex::default(), commits: Commits::default() })
     }
 }

@@ -1,51 +1,21 @@
-//! What a client's configuration says about it, read once: the attributes every span of that client carries. And the
-//! topics it has met, so that a span does not copy a name that is the same with every message.
+//! What a client's configuration says about it, read once: the attributes that every span and every metric of that client
+//! carries.
 
 use crate::SpanSpec;
+use crate::span::Server;
+use crate::text::Text;
 use rdkafka::ClientConfig;
-use std::sync::{Arc, PoisonError, RwLock};
-use throughline_semconv::attribute;
+use std::sync::Arc;
 
 /// The client, for its spans. Nothing is made up: what the configuration does not say is absent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct ClientNames {
     /// `client.id`.
-    pub(super) client: Option<Arc<str>>,
+    pub(super) client: Option<Text>,
     /// `group.id`.
-    pub(super) group: Option<Arc<str>>,
-    /// The first bootstrap server: librdkafka does not tell which broker took a record.
+    pub(super) group: Option<Text>,
+    /// The bootstrap server, if there is only one: librdkafka does not tell which broker took a record.
     pub(super) server: Option<Server>,
-}
-
-/// Topics a client remembers; past that (a service that makes topics up as it goes) a name is copied each time.
-const MAX_TOPICS: usize = 256;
-
-/// The names of topics, each kept once.
-#[derive(Debug, Default)]
-pub(super) struct Topics(RwLock<Vec<Arc<str>>>);
-
-impl Topics {
-    pub(super) fn name(&self, topic: &str) -> Arc<str> {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(name) = known.iter().find(|name| ***name == *topic) {
-            return Arc::clone(name);
-        }
-        drop(known);
-        let name: Arc<str> = topic.into();
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        // Two threads may have come here at once; a name that is kept twice does no harm.
-        if known.len() < MAX_TOPICS {
-            known.push(Arc::clone(&name));
-        }
-        name
-    }
-}
-
-/// A host and a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Server {
-    pub(super) address: Arc<str>,
-    pub(super) port: u16,
 }
 
 const DEFAULT_PORT: u16 = 9092;
@@ -55,44 +25,34 @@ impl ClientNames {
         let text = |key| config.get(key).filter(|value| !value.is_empty());
         let servers = text("bootstrap.servers").or_else(|| text("metadata.broker.list"));
         Arc::new(ClientNames {
-            client: text("client.id").map(Into::into),
-            group: text("group.id").map(Into::into),
-            server: servers.and_then(first_server),
+            client: text("client.id").map(Text::of),
+            group: text("group.id").map(Text::of),
+            server: servers.and_then(only_server),
         })
     }
 
-    /// Puts them on a span, all but the group.
-    pub(super) fn onto(&self, mut spec: SpanSpec) -> SpanSpec {
-        if let Some(id) = &self.client {
-            spec = spec.client_id(Arc::clone(id));
-        }
-        if let Some(server) = &self.server {
-            spec = spec.set(attribute::SERVER_ADDRESS, Arc::clone(&server.address));
-            spec = spec.set(attribute::SERVER_PORT, i64::from(server.port));
-        }
-        spec
+    /// Puts them on a producer's span: all but the group.
+    pub(super) fn onto(&self, spec: SpanSpec) -> SpanSpec {
+        spec.of_client(self.client.as_ref(), None, self.server.as_ref())
     }
 
-    /// The same with the consumer group.
+    /// Puts them on a consumer's span.
     pub(super) fn onto_consumer(&self, spec: SpanSpec) -> SpanSpec {
-        let spec = self.onto(spec);
-        match &self.group {
-            Some(group) => spec.group(Arc::clone(group)),
-            None => spec,
-        }
+        spec.of_client(self.client.as_ref(), self.group.as_ref(), self.server.as_ref())
     }
 }
 
 /// `[PROTOCOL://]HOST[:PORT][,…]`, as librdkafka takes it.
-fn first_server(list: &str) -> Option<Server> {
-    let first = list.split(',').map(str::trim).find(|entry| !entry.is_empty())?;
-    let first = first.split_once("://").map_or(first, |(_, rest)| rest);
-    let (host, port) = match first.rsplit_once(':') {
+fn only_server(list: &str) -> Option<Server> {
+    let mut entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    let (Some(only), None) = (entries.next(), entries.next()) else { return None };
+    let only = only.split_once("://").map_or(only, |(_, rest)| rest);
+    let (host, port) = match only.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => (host, port.parse().ok()?),
-        _ => (first, DEFAULT_PORT),
+        _ => (only, DEFAULT_PORT),
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    (!host.is_empty()).then(|| Server { address: host.into(), port })
+    (!host.is_empty()).then(|| Server { address: Text::of(host), port })
 }
 
 #[cfg(test)]
@@ -100,11 +60,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_bootstrap_server_is_the_server() {
+    fn the_only_bootstrap_server_is_the_server() {
         let cases = [
             ("kafka:19092", Some(("kafka", 19092))),
             ("kafka", Some(("kafka", 9092))),
-            (" a:1 , b:2", Some(("a", 1))),
+            (" a:1 , b:2", None),
+            (" a:1 ,", Some(("a", 1))),
             ("SASL_SSL://broker.example:9094", Some(("broker.example", 9094))),
             ("[::1]:9092", Some(("::1", 9092))),
             ("", None),
@@ -112,19 +73,9 @@ mod tests {
             ("host:99999", None),
         ];
         for (list, want) in cases {
-            let got = first_server(list);
-            assert_eq!(got.as_ref().map(|s| (&*s.address, s.port)), want, "{list:?}");
+            let got = only_server(list);
+            assert_eq!(got.as_ref().map(|s| (s.address.as_str(), s.port)), want, "{list:?}");
         }
-    }
-
-    #[test]
-    fn a_topic_is_kept_once_and_only_so_many_are() {
-        let topics = Topics::default();
-        assert!(Arc::ptr_eq(&topics.name("orders"), &topics.name("orders")));
-        for index in 0..2 * MAX_TOPICS {
-            assert_eq!(&*topics.name(&index.to_string()), index.to_string());
-        }
-        assert_eq!(topics.0.read().unwrap().len(), MAX_TOPICS);
     }
 
     #[test]
@@ -133,7 +84,10 @@ mod tests {
         assert_eq!(*ClientNames::of(&config), ClientNames::default());
         config.set("client.id", "svc").set("group.id", "workers").set("metadata.broker.list", "k:1");
         let names = ClientNames::of(&config);
-        assert_eq!((names.client.as_deref(), names.group.as_deref()), (Some("svc"), Some("workers")));
+        assert_eq!(
+            (names.client.as_ref().map(Text::as_str), names.group.as_ref().map(Text::as_str)),
+            (Some("svc"), Some("workers"))
+        );
         assert_eq!(names.server.as_ref().map(|server| server.port), Some(1));
     }
 }

@@ -3,7 +3,7 @@
 
 use super::delivery::{Sending, TracedDelivery};
 use super::error;
-use super::names::{ClientNames, Topics};
+use super::names::ClientNames;
 use crate::{Payload, SpanSpec, inject_context, send, send_keeping_context};
 use opentelemetry::Context;
 use rdkafka::ClientConfig;
@@ -51,7 +51,6 @@ where
 {
     inner: FutureProducer<C, R>,
     names: Arc<ClientNames>,
-    topics: Arc<Topics>,
 }
 
 /// Whose creation context a record carries.
@@ -187,10 +186,9 @@ where
         P: ToBytes + ?Sized,
     {
         let headers = record.headers.take().unwrap_or_else(|| OwnedHeaders::new_with_capacity(OWN_HEADERS));
-        let topic = self.topics.name(record.topic);
         let spec = match creation {
-            Creation::New => send(topic).outgoing(&headers),
-            Creation::Kept => send_keeping_context(topic, &headers),
+            Creation::New => send(record.topic).outgoing(&headers),
+            Creation::Kept => send_keeping_context(record.topic, &headers),
         };
         let span = self.describe(spec, record).parent(base).start();
         record.headers = Some(inject_context(span.span().context(), headers));
@@ -265,8 +263,7 @@ where
     C: ClientContext + 'static,
 {
     fn clone(&self) -> Self {
-        let (names, topics) = (Arc::clone(&self.names), Arc::clone(&self.topics));
-        TracedProducer { inner: self.inner.clone(), names, topics }
+        TracedProducer { inner: self.inner.clone(), names: Arc::clone(&self.names) }
     }
 }
 
@@ -284,7 +281,7 @@ where
     fn from_config_and_context(config: &ClientConfig, context: C) -> KafkaResult<Self> {
         error::register_names();
         let inner = FutureProducer::from_config_and_context(config, context)?;
-        Ok(TracedProducer { inner, names: ClientNames::of(config), topics: Arc::default() })
+        Ok(TracedProducer { inner, names: ClientNames::of(config) })
     }
 }
 

@@ -3,7 +3,9 @@
 
 use super::names::ClientNames;
 use crate::lineage::{Contribution, Contributor};
-use crate::{Incoming, Outcome, Payload, SpanSpec, process};
+use crate::span::Operation;
+use crate::text::Text;
+use crate::{Incoming, Outcome, Payload, SpanSpec};
 use rdkafka::message::{BorrowedMessage, Message, OwnedMessage};
 use std::fmt;
 use std::ops::Deref;
@@ -13,7 +15,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub(super) struct Origin {
     pub(super) incoming: Incoming,
-    pub(super) topic: Arc<str>,
+    pub(super) topic: Text,
     pub(super) names: Arc<ClientNames>,
 }
 
@@ -22,7 +24,7 @@ impl Origin {
         let payload = message.payload().map_or(Payload::Tombstone, |payload| Payload::Bytes(payload.len()));
         let mut spec = self
             .names
-            .onto_consumer(process(Arc::clone(&self.topic)))
+            .onto_consumer(SpanSpec::new(Operation::Process, Some(self.topic.clone())))
             .partition(message.partition())
             .offset(message.offset())
             .payload(payload)
@@ -63,7 +65,7 @@ impl<'a> Received<'a> {
         Received { message, origin }
     }
 
-    pub(super) fn topic_name(&self) -> &Arc<str> {
+    pub(super) fn topic_name(&self) -> &Text {
         &self.origin.topic
     }
 

@@ -1,6 +1,7 @@
 //! A [`SpanSpec`] to its attributes, in each of the three generations of names. The only place that knows the profiles
 //! apart, besides [`super::name`].
 
+use super::Operation;
 use super::spec::{Payload, SpanSpec};
 use super::start::ids;
 use crate::settings::Profile;
@@ -15,11 +16,13 @@ impl SpanSpec {
         correlation: Option<Arc<str>>,
         tenant: Option<Arc<str>>,
     ) -> Vec<KeyValue> {
-        let mut out = Vec::with_capacity(20 + self.attributes.len());
+        // The id of a new trace comes later.
+        let id_count = 2 + usize::from(tenant.is_some());
+        let mut out = Vec::with_capacity(self.attribute_count() + id_count);
         if let Some(destination) = &self.destination {
             out.push(KeyValue::new(attribute::MESSAGING_SYSTEM, self.system.clone()));
             self.describe_operation(&mut out);
-            out.push(KeyValue::new(attribute::MESSAGING_DESTINATION_NAME, Arc::clone(destination)));
+            out.push(KeyValue::new(attribute::MESSAGING_DESTINATION_NAME, destination));
         }
         self.describe_client(&mut out);
         position(&mut out, self.profile, self.partition, self.offset);
@@ -31,6 +34,30 @@ impl SpanSpec {
             put(&mut out, attribute);
         }
         out
+    }
+
+    /// As many as there will be, the broker's answer included: the list waits in the exporter's queue, and from 1 KiB on an
+    /// allocation is a slow one. What is rare is left to the list's own growth.
+    fn attribute_count(&self) -> usize {
+        let older_names = usize::from(self.profile == Profile::Dup);
+        let messaging = if self.destination.is_some() { 4 + older_names } else { 0 };
+        let batch = self.lineage.as_ref().map_or(0, |_| 6);
+        let position = match self.operation {
+            Operation::Send | Operation::Forward => true,
+            _ => self.partition.is_some(),
+        };
+        let there = [
+            (self.group.is_some(), 1 + older_names),
+            (self.client_id.is_some(), 1),
+            (self.server.is_some(), 2),
+            (position, 2 + older_names),
+            (self.key.is_some(), 1),
+            (self.payload.is_some(), 1),
+            (self.record_timestamp.is_some(), 1),
+            (self.incoming.is_some(), 1),
+        ];
+        let known: usize = there.into_iter().map(|(there, count)| if there { count } else { 0 }).sum();
+        messaging + batch + known + self.attributes.len()
     }
 
     /// Whether the application has set this attribute.
@@ -52,14 +79,18 @@ impl SpanSpec {
     fn describe_client(&self, out: &mut Vec<KeyValue>) {
         if let Some(group) = &self.group {
             if self.profile != Profile::Legacy {
-                out.push(KeyValue::new(attribute::MESSAGING_CONSUMER_GROUP_NAME, Arc::clone(group)));
+                out.push(KeyValue::new(attribute::MESSAGING_CONSUMER_GROUP_NAME, group));
             }
             if self.profile != Profile::V1_44 {
-                out.push(KeyValue::new(legacy::MESSAGING_KAFKA_CONSUMER_GROUP, Arc::clone(group)));
+                out.push(KeyValue::new(legacy::MESSAGING_KAFKA_CONSUMER_GROUP, group));
             }
         }
         if let Some(id) = &self.client_id {
-            out.push(KeyValue::new(attribute::MESSAGING_CLIENT_ID, Arc::clone(id)));
+            out.push(KeyValue::new(attribute::MESSAGING_CLIENT_ID, id));
+        }
+        if let Some(server) = &self.server {
+            out.push(KeyValue::new(attribute::SERVER_ADDRESS, &server.address));
+            out.push(KeyValue::new(attribute::SERVER_PORT, i64::from(server.port)));
         }
     }
 
@@ -100,7 +131,7 @@ impl SpanSpec {
             out.push(KeyValue::new(attribute::MESSAGING_BATCH_MESSAGE_COUNT, int(messages)));
         }
         let Some(lineage) = &self.lineage else { return };
-        if self.operation != super::Operation::Process {
+        if self.operation != Operation::Process {
             return;
         }
         out.push(KeyValue::new(own::LINKED_TRACE_ID_COUNT, int(lineage.linked_trace_id_count)));

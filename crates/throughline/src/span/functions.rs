@@ -4,13 +4,13 @@ use super::spec::{ContextMode, SpanSpec};
 use super::{Operation, Span};
 use crate::headers::HeaderSource;
 use crate::outcome::Outcome;
+use crate::text::Text;
 use opentelemetry::trace::Link;
 use std::borrow::Cow;
-use std::sync::Arc;
 
 /// A span around sending one message: `send orders`, PRODUCER, becomes the message's creation context.
-pub fn send(topic: impl Into<Arc<str>>) -> SpanSpec {
-    SpanSpec::new(Operation::Send, Some(topic.into()))
+pub fn send(topic: impl AsRef<str>) -> SpanSpec {
+    SpanSpec::new(Operation::Send, Some(Text::of(topic.as_ref())))
 }
 
 /// A span around forwarding a message that somebody else created (a retry, an outbox relay, a connector): `send orders`,
@@ -30,23 +30,23 @@ pub fn send(topic: impl Into<Arc<str>>) -> SpanSpec {
 /// assert_eq!(forwarded, record);
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub fn send_keeping_context<H: HeaderSource + ?Sized>(topic: impl Into<Arc<str>>, headers: &H) -> SpanSpec {
-    SpanSpec::new(Operation::Forward, Some(topic.into())).headers(headers)
+pub fn send_keeping_context<H: HeaderSource + ?Sized>(topic: impl AsRef<str>, headers: &H) -> SpanSpec {
+    SpanSpec::new(Operation::Forward, Some(Text::of(topic.as_ref()))).headers(headers)
 }
 
 /// A span around handling one message, or with [`lineage`](SpanSpec::lineage) a batch: `process orders`, CONSUMER.
-pub fn process(topic: impl Into<Arc<str>>) -> SpanSpec {
-    SpanSpec::new(Operation::Process, Some(topic.into()))
+pub fn process(topic: impl AsRef<str>) -> SpanSpec {
+    SpanSpec::new(Operation::Process, Some(Text::of(topic.as_ref())))
 }
 
 /// A span around asking the broker for messages: `poll orders`, CLIENT.
-pub fn poll(topic: impl Into<Arc<str>>) -> SpanSpec {
-    SpanSpec::new(Operation::Receive, Some(topic.into()))
+pub fn poll(topic: impl AsRef<str>) -> SpanSpec {
+    SpanSpec::new(Operation::Receive, Some(Text::of(topic.as_ref())))
 }
 
 /// A span around settling messages: `commit orders`, CLIENT.
-pub fn commit(topic: impl Into<Arc<str>>) -> SpanSpec {
-    SpanSpec::new(Operation::Settle, Some(topic.into()))
+pub fn commit(topic: impl AsRef<str>) -> SpanSpec {
+    SpanSpec::new(Operation::Settle, Some(Text::of(topic.as_ref())))
 }
 
 /// A span around a piece of the application's own work: INTERNAL, no messaging attributes.

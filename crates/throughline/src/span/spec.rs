@@ -7,6 +7,7 @@ use crate::correlation::CarriedId;
 use crate::headers::{HeaderSource, Spelling};
 use crate::lineage::Lineage;
 use crate::settings::{self, MessageKeys, Profile};
+use crate::text::Text;
 use opentelemetry::trace::{Link, SpanContext};
 use opentelemetry::{Context, Key, KeyValue, Value};
 use std::borrow::Cow;
@@ -54,7 +55,7 @@ pub enum Payload {
 #[must_use = "a span starts with `run`, `instrument`, `run_sync` or `start`"]
 pub struct SpanSpec {
     pub(super) operation: Operation,
-    pub(super) destination: Option<Arc<str>>,
+    pub(super) destination: Option<Text>,
     pub(super) name: Option<Cow<'static, str>>,
     pub(super) operation_name: Option<&'static str>,
     pub(super) system: Cow<'static, str>,
@@ -65,8 +66,9 @@ pub struct SpanSpec {
     pub(super) lineage: Option<Box<Lineage>>,
     pub(super) links: Vec<Link>,
     pub(super) ids: OutgoingIds,
-    pub(super) group: Option<Arc<str>>,
-    pub(super) client_id: Option<Arc<str>>,
+    pub(super) group: Option<Text>,
+    pub(super) client_id: Option<Text>,
+    pub(super) server: Option<Server>,
     pub(super) partition: Option<i32>,
     pub(super) offset: Option<i64>,
     pub(super) key: Option<String>,
@@ -78,6 +80,13 @@ pub struct SpanSpec {
     pub(super) attributes: Vec<KeyValue>,
 }
 
+/// Whom the client talks to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Server {
+    pub(crate) address: Text,
+    pub(crate) port: u16,
+}
+
 /// The ids that the application has put into the headers of a message it is about to send.
 #[derive(Default)]
 pub(super) struct OutgoingIds {
@@ -86,7 +95,7 @@ pub(super) struct OutgoingIds {
 }
 
 impl SpanSpec {
-    pub(super) fn new(operation: Operation, destination: Option<Arc<str>>) -> Self {
+    pub(crate) fn new(operation: Operation, destination: Option<Text>) -> Self {
         Self {
             operation,
             destination,
@@ -102,6 +111,7 @@ impl SpanSpec {
             ids: OutgoingIds::default(),
             group: None,
             client_id: None,
+            server: None,
             partition: None,
             offset: None,
             key: None,
@@ -133,14 +143,20 @@ impl SpanSpec {
     }
 
     /// The consumer group.
-    pub fn group(mut self, group: impl Into<Arc<str>>) -> Self {
-        self.group = Some(group.into());
+    pub fn group(mut self, group: impl AsRef<str>) -> Self {
+        self.group = Some(Text::of(group.as_ref()));
         self
     }
 
     /// The client's id.
-    pub fn client_id(mut self, id: impl Into<Arc<str>>) -> Self {
-        self.client_id = Some(id.into());
+    pub fn client_id(mut self, id: impl AsRef<str>) -> Self {
+        self.client_id = Some(Text::of(id.as_ref()));
+        self
+    }
+
+    /// The server's address and port, where there is only one it can be. They are labels of the metrics as well.
+    pub fn server(mut self, address: impl AsRef<str>, port: u16) -> Self {
+        self.server = Some(Server { address: Text::of(address.as_ref()), port });
         self
     }
 
@@ -263,6 +279,20 @@ impl SpanSpec {
     /// brought, and a sampler sees links only at creation.
     pub fn began(mut self, moment: (SystemTime, Instant)) -> Self {
         self.began = Some(moment);
+        self
+    }
+
+    /// All that is the same with every message of one client.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn of_client(
+        mut self,
+        id: Option<&Text>,
+        group: Option<&Text>,
+        server: Option<&Server>,
+    ) -> Self {
+        self.client_id = id.cloned();
+        self.group = group.cloned();
+        self.server = server.cloned();
         self
     }
 

@@ -56,7 +56,8 @@ impl SpanSpec {
         let builder = SpanBuilder {
             span_kind: Some(self.kind()),
             name: self.name.take().unwrap_or_else(|| {
-                name::of(self.operation, self.destination.as_deref().unwrap_or_default(), self.profile)
+                let named = |destination| name::of(self.operation, destination, self.profile);
+                self.destination.as_ref().map_or_else(Default::default, named)
             }),
             attributes: Some(attributes),
             links: (!links.is_empty()).then_some(links),
@@ -176,6 +177,7 @@ impl SpanSpec {
             system: self.system.clone().into(),
             destination: self.destination.clone(),
             group: self.group.clone(),
+            server: self.server.clone(),
             messages: if self.counted { 0 } else { int(messages).unsigned_abs() },
         }
     }
@@ -226,6 +228,8 @@ fn rootless(context: &Context) -> Context {
 }
 
 fn link_message(incoming: &Incoming, reason: &'static str, links: &mut Vec<Link>) {
+    // Exactly: the links wait in the exporter's queue, and nearly always there is one.
+    links.reserve_exact(incoming.losers.len() + 1);
     if incoming.found().traceparent {
         links.push(link(incoming.span_context(), reason));
     }
