@@ -6,7 +6,8 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
-use throughline_otlp::{Signal, check, decode_logs, decode_traces, metrics, split_traces};
+use throughline_otlp::view::TracesView;
+use throughline_otlp::{Signal, Splice, check, decode_logs, decode_traces, metrics};
 
 fuzz_target!(|bytes: &[u8]| {
     let traces = ExportTraceServiceRequest::decode(bytes);
@@ -24,10 +25,17 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(ours.attributes.len(), theirs.attributes.len());
             assert_eq!(ours.events.len(), theirs.events.len());
         }
-        for (part, span) in split_traces(bytes).expect("checked").iter().zip(&spans) {
-            let again = decode_traces(&part.otlp).expect("a splice is valid");
-            assert_eq!(format!("{again:?}"), format!("{:?}", [span]));
-        }
+        let (mut splice, mut spans) = (Splice::default(), spans.iter());
+        let walked = TracesView::new(bytes).for_each(&mut |resource, scope, view| {
+            if view.ids().is_some() {
+                let mut part = Vec::new();
+                splice.append(resource, scope, view.raw(), &mut part)?;
+                let again = decode_traces(&part).expect("a splice is valid");
+                assert_eq!(format!("{again:?}"), format!("{:?}", [spans.next().expect("as many")]));
+            }
+            Ok(())
+        });
+        walked.expect("checked");
     }
     assert_eq!(check(Signal::Logs, bytes).is_ok(), ExportLogsServiceRequest::decode(bytes).is_ok());
     assert_eq!(check(Signal::Metrics, bytes).is_ok(), ExportMetricsServiceRequest::decode(bytes).is_ok());

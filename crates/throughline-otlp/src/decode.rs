@@ -79,6 +79,30 @@ impl<'a> Groups<'a> {
     }
 }
 
+impl GroupView<'_> {
+    /// The resource of a `ResourceSpans` or `ResourceLogs`, decoded.
+    ///
+    /// # Errors
+    /// [`WireError`] of the group's bytes; so for what follows.
+    pub fn resource(self) -> Result<Resource, WireError> {
+        decode_resource(self)
+    }
+}
+
+impl KeyValueView<'_> {
+    /// The value, decoded. Only of requests that passed [`check`], which bounds the nesting.
+    pub fn decoded(&self) -> Result<Value, WireError> {
+        any_value(self.value())
+    }
+}
+
+impl LogView<'_> {
+    /// The body, decoded. Likewise.
+    pub fn decoded_body(&self) -> Result<Value, WireError> {
+        any_value(self.body())
+    }
+}
+
 fn decode_resource(group: GroupView<'_>) -> Result<Resource, WireError> {
     Ok(Resource {
         attributes: attributes(key_values(group.head(), 1))?,
@@ -101,11 +125,7 @@ fn decode_scope(group: GroupView<'_>) -> Result<Scope, WireError> {
 }
 
 /// `None` if the ids are invalid.
-pub(crate) fn span(
-    view: &SpanView<'_>,
-    resource: Arc<Resource>,
-    scope: Arc<Scope>,
-) -> Result<Option<Span>, WireError> {
+fn span(view: &SpanView<'_>, resource: Arc<Resource>, scope: Arc<Scope>) -> Result<Option<Span>, WireError> {
     let Some((trace_id, span_id)) = view.ids() else { return Ok(None) };
     let [dropped_attributes, dropped_events, dropped_links] = view.dropped;
     Ok(Some(Span {
@@ -166,11 +186,7 @@ fn link(raw: &[u8]) -> Result<Option<Link>, WireError> {
     Ok(Some(Link { trace_id, span_id, trace_state: trace_state.to_owned(), flags, attributes }))
 }
 
-pub(crate) fn log(
-    view: &LogView<'_>,
-    resource: Arc<Resource>,
-    scope: Arc<Scope>,
-) -> Result<LogRecord, WireError> {
+fn log(view: &LogView<'_>, resource: Arc<Resource>, scope: Arc<Scope>) -> Result<LogRecord, WireError> {
     Ok(LogRecord {
         time: if view.time.0 == 0 { view.observed } else { view.time },
         observed: view.observed,

@@ -1,7 +1,7 @@
 //! The OTLP wire: ids, zero-copy views, splice, JSON. No I/O, no clock.
 //!
 //! In data-path order: [`check`] at the door (JSON first becomes protobuf, [`json::to_protobuf`]), [`view`] on the hot
-//! path, [`split_traces`] and [`split_logs`] into the store, [`model`] and [`json`] for everything a person or program
+//! path, [`Splice`] into the store, [`model`] and [`json`] for everything a person or program
 //! reads back.
 
 pub mod ids;
@@ -20,7 +20,7 @@ pub use check::{Counts, check};
 pub use decode::{decode_logs, decode_traces};
 pub use ids::{SpanId, TraceId, UnixNanos};
 pub use model::{LogRecord, Span, SpanKind, Status, Value};
-pub use splice::{OneLog, OneSpan, split_logs, split_traces};
+pub use splice::Splice;
 pub use wire::WireError;
 
 /// Which of OTLP's three requests.

@@ -1,112 +1,69 @@
-//! Cutting requests into one-span (one-record) requests without decoding them: the bytes of span, resource and scope
-//! are copied as they stand, unknown fields and both schema URLs included.
+//! Cutting requests into one-item requests without decoding them: the bytes of item, resource and scope are copied as
+//! they stand, unknown fields and both schema URLs included.
 
-use crate::Signal;
-use crate::check::check;
-use crate::decode::{self, Groups};
-use crate::model::{LogRecord, Span};
-use crate::view::{GroupView, LogsView, TracesView};
-use crate::wire::{WireError, put_bytes};
+use crate::view::GroupView;
+use crate::wire::{WireError, put_bytes, put_tag, put_varint, varint_len};
 
-/// One span, decoded and as a request of its own.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OneSpan {
-    /// The span.
-    pub span: Span,
-    /// An `ExportTraceServiceRequest` with only this span, its resource and its scope. Several of these concatenated are
-    /// a valid request again (repeated field 1).
-    pub otlp: Vec<u8>,
+/// Cuts the items of one walk out of their request. Keeps what surrounds them, gathered once a group: walking a group of
+/// many items for each of them would cost the square of its size.
+#[derive(Debug, Default)]
+pub struct Splice<'a> {
+    resource: Frame<'a>,
+    scope: Frame<'a>,
 }
 
-/// One log record, decoded and as a request of its own.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OneLog {
-    /// The record.
-    pub log: LogRecord,
-    /// An `ExportLogsServiceRequest` with only this record, its resource and its scope.
-    pub otlp: Vec<u8>,
+/// Everything of a group but its children.
+#[derive(Debug, Default)]
+struct Frame<'a> {
+    group: Option<&'a [u8]>,
+    bytes: Vec<u8>,
 }
 
-/// Every span with valid ids, in wire order.
-///
-/// # Errors
-/// [`WireError`] if the request is not OTLP.
-pub fn split_traces(request: &[u8]) -> Result<Vec<OneSpan>, WireError> {
-    check(Signal::Traces, request)?;
-    let mut out = Vec::new();
-    let mut groups = Groups::default();
-    let mut frames = Frames::default();
-    TracesView::new(request).for_each(&mut |resource, scope, view| {
-        if view.ids().is_some() {
-            let otlp = frames.around(resource, scope, view.raw())?;
-            let (resource, scope) = groups.of(resource, scope)?;
-            out.extend(decode::span(&view, resource, scope)?.map(|span| OneSpan { span, otlp }));
-        }
-        Ok(())
-    })?;
-    Ok(out)
-}
-
-/// Every log record, in wire order.
-///
-/// # Errors
-/// [`WireError`] if the request is not OTLP.
-pub fn split_logs(request: &[u8]) -> Result<Vec<OneLog>, WireError> {
-    check(Signal::Logs, request)?;
-    let mut out = Vec::new();
-    let mut groups = Groups::default();
-    let mut frames = Frames::default();
-    LogsView::new(request).for_each(&mut |resource, scope, view| {
-        let otlp = frames.around(resource, scope, view.raw())?;
-        let (resource, scope) = groups.of(resource, scope)?;
-        out.push(OneLog { log: decode::log(&view, resource, scope)?, otlp });
-        Ok(())
-    })?;
-    Ok(out)
-}
-
-/// What surrounds an item in its request, gathered once a group: walking a group of many spans for each of them would
-/// cost the square of its size.
-#[derive(Default)]
-struct Frames<'a> {
-    resource: Option<(&'a [u8], Vec<u8>)>,
-    scope: Option<(&'a [u8], Vec<u8>)>,
-}
-
-impl<'a> Frames<'a> {
-    /// The item as a request of its own.
-    fn around(
+impl<'a> Splice<'a> {
+    /// Appends a request with only this item, its resource and its scope to `out`. `leaf` is the item's own bytes. Several
+    /// such requests, one after the other, are a valid request again (repeated field 1).
+    ///
+    /// # Errors
+    /// [`WireError`] of the groups' bytes.
+    pub fn append(
         &mut self,
         resource: GroupView<'a>,
         scope: GroupView<'a>,
         leaf: &[u8],
-    ) -> Result<Vec<u8>, WireError> {
-        let scope = frame(&mut self.scope, scope)?;
-        let mut scope_group = Vec::with_capacity(scope.len() + leaf.len() + 8);
-        scope_group.extend_from_slice(scope);
-        put_bytes(&mut scope_group, 2, leaf);
-        let resource = frame(&mut self.resource, resource)?;
-        let mut resource_group = Vec::with_capacity(resource.len() + scope_group.len() + 8);
-        resource_group.extend_from_slice(resource);
-        put_bytes(&mut resource_group, 2, &scope_group);
-        let mut request = Vec::with_capacity(resource_group.len() + 8);
-        put_bytes(&mut request, 1, &resource_group);
-        Ok(request)
+        out: &mut Vec<u8>,
+    ) -> Result<(), WireError> {
+        let resource = self.resource.of(resource)?;
+        let scope = self.scope.of(scope)?;
+        let scope_len = scope.len() + field_len(leaf.len());
+        let resource_len = resource.len() + field_len(scope_len);
+        out.reserve(field_len(resource_len));
+        put_tag(out, 1, 2);
+        put_varint(out, resource_len as u64);
+        out.extend_from_slice(resource);
+        put_tag(out, 2, 2);
+        put_varint(out, scope_len as u64);
+        out.extend_from_slice(scope);
+        put_bytes(out, 2, leaf);
+        Ok(())
     }
 }
 
-/// The group's frame, from `known` if that is the same group. Compares by address, as [`Groups`] does.
-fn frame<'k, 'a>(
-    known: &'k mut Option<(&'a [u8], Vec<u8>)>,
-    group: GroupView<'a>,
-) -> Result<&'k [u8], WireError> {
-    let same = matches!(known, Some((raw, _)) if std::ptr::eq(*raw, group.raw()));
-    if !same {
-        let mut bytes = Vec::new();
-        for field in group.frame() {
-            bytes.extend_from_slice(field?);
+impl<'a> Frame<'a> {
+    /// The group's frame, as known if it is the same group. Compares by address, as [`crate::decode::Groups`] does.
+    fn of(&mut self, group: GroupView<'a>) -> Result<&[u8], WireError> {
+        if !self.group.is_some_and(|known| std::ptr::eq(known, group.raw())) {
+            self.group = None;
+            self.bytes.clear();
+            for field in group.frame() {
+                self.bytes.extend_from_slice(field?);
+            }
+            self.group = Some(group.raw());
         }
-        *known = Some((group.raw(), bytes));
+        Ok(&self.bytes)
     }
-    Ok(known.as_ref().map_or(&[], |(_, bytes)| bytes))
+}
+
+/// Bytes of a length-delimited field with a number below 16.
+fn field_len(payload: usize) -> usize {
+    1 + varint_len(payload as u64) + payload
 }

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use crate::model::{Event, KeyValue, Link, Value};
-use crate::{Signal, Span, SpanId, SpanKind, Status, TraceId, UnixNanos, check, decode_traces, split_traces};
+use crate::{Signal, Span, SpanId, SpanKind, Splice, Status, TraceId, UnixNanos, check, decode_traces, view};
 
 /// The naive model: a full prost decode, span by span, in our types.
 fn expected(request: &ExportTraceServiceRequest) -> Vec<Span> {
@@ -196,13 +196,12 @@ proptest! {
             crate::wire::put_bytes(&mut bytes, 1, &raw);
         }
         let whole = decode_traces(&bytes).unwrap();
-        let parts = split_traces(&bytes).unwrap();
+        let parts = parts(&bytes);
         prop_assert_eq!(parts.len(), whole.len());
         let mut joined = Vec::new();
         for (part, span) in parts.iter().zip(&whole) {
-            prop_assert_eq!(format!("{:?}", part.span), format!("{:?}", span));
-            prop_assert_eq!(format!("{:?}", decode_traces(&part.otlp).unwrap()), format!("{:?}", [span]));
-            joined.extend_from_slice(&part.otlp);
+            prop_assert_eq!(format!("{:?}", decode_traces(part).unwrap()), format!("{:?}", [span]));
+            joined.extend_from_slice(part);
         }
         prop_assert_eq!(format!("{:?}", decode_traces(&joined).unwrap()), format!("{:?}", whole));
         let survived = parts.len() / 2..parts.len();
@@ -210,9 +209,24 @@ proptest! {
         crate::wire::put_tag(&mut tag, 999, 0);
         crate::wire::put_varint(&mut tag, unknown);
         for part in &parts[survived] {
-            prop_assert!(part.otlp.windows(tag.len()).any(|w| w == tag), "the unknown field is gone");
+            prop_assert!(part.windows(tag.len()).any(|w| w == tag), "the unknown field is gone");
         }
     }
+}
+
+/// Every span with valid ids as a request of its own.
+fn parts(request: &[u8]) -> Vec<Vec<u8>> {
+    let (mut splice, mut parts) = (Splice::default(), Vec::new());
+    let mut cut = |resource, scope, span: view::SpanView<'_>| {
+        let mut part = Vec::new();
+        if span.ids().is_some() {
+            splice.append(resource, scope, span.raw(), &mut part)?;
+            parts.push(part);
+        }
+        Ok(())
+    };
+    view::TracesView::new(request).for_each(&mut cut).unwrap();
+    parts
 }
 
 #[test]

@@ -279,6 +279,11 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// Bytes a varint takes.
+pub(crate) fn varint_len(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros()).div_ceil(7) as usize
+}
+
 /// Appends a tag.
 pub fn put_tag(out: &mut Vec<u8>, number: u32, wire_type: u8) {
     put_varint(out, u64::from(number) << 3 | u64::from(wire_type));
@@ -303,6 +308,15 @@ mod tests {
             })
             .collect();
         assert_eq!(shown.join(" | "), expect);
+    }
+
+    #[test]
+    fn a_varint_takes_as_many_bytes_as_are_said() {
+        for value in (0..64).flat_map(|shift| [1u64 << shift, (1 << shift) - 1, u64::MAX >> shift]) {
+            let mut written = Vec::new();
+            put_varint(&mut written, value);
+            assert_eq!(written.len(), varint_len(value), "{value}");
+        }
     }
 
     #[test]

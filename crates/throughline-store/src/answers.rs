@@ -2,15 +2,18 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use throughline_otlp::{LogRecord, Signal, Span, SpanId, SpanKind, TraceId, UnixNanos};
 
 use crate::block::View;
 use crate::error::StoreError;
-use crate::newest::{Item, Match, Newest, intact, of_slot};
+use crate::hop::Hop;
+use crate::memory::Slot;
+use crate::newest::{Item, Match, Newest, candidates, intact, of_slot};
 use crate::query::Query;
-use crate::schema::listed;
-use crate::search::{Hit, Hop, Operation, Search};
+use crate::schema::{kind_of_byte, listed};
+use crate::search::{Hit, Operation, Search};
 use crate::store::{Snapshot, Store};
 
 /// Everything the store has of a trace.
@@ -32,9 +35,22 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if a block cannot be reached.
     pub fn trace(&self, id: TraceId) -> Result<TraceData, StoreError> {
-        let spans = self.spans_of(id)?.into_iter().map(|(span, _)| span).collect();
+        self.trace_within(id, &mut |_| true)
+    }
+
+    /// Like [`Store::trace`], for a trace that may be too large: `admit` is asked before each span and record is kept, with
+    /// the bytes of its OTLP. Decoded it takes some five times as much.
+    ///
+    /// # Errors
+    /// [`StoreError::NotAdmitted`] as soon as `admit` says no; else as [`Store::trace`].
+    pub fn trace_within(
+        &self,
+        id: TraceId,
+        admit: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<TraceData, StoreError> {
+        let spans = self.spans_of(id, admit)?.into_iter().map(|(span, _)| span).collect();
         let mut logs: Vec<LogRecord> = self
-            .everything_of(Signal::Logs, id)?
+            .everything_of(Signal::Logs, id, admit)?
             .into_iter()
             .filter_map(distinct_log(&mut HashSet::new()))
             .collect();
@@ -47,7 +63,19 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if a block cannot be reached.
     pub fn trace_otlp(&self, id: TraceId) -> Result<Vec<Vec<u8>>, StoreError> {
-        Ok(self.spans_of(id)?.into_iter().map(|(_, otlp)| otlp).collect())
+        self.trace_otlp_within(id, &mut |_| true)
+    }
+
+    /// Like [`Store::trace_otlp`], with `admit` as in [`Store::trace_within`].
+    ///
+    /// # Errors
+    /// [`StoreError::NotAdmitted`] as soon as `admit` says no; else as [`Store::trace_otlp`].
+    pub fn trace_otlp_within(
+        &self,
+        id: TraceId,
+        admit: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        Ok(self.spans_of(id, admit)?.into_iter().map(|(_, otlp)| otlp).collect())
     }
 
     /// Whether the store has a span or a record of the trace.
@@ -99,12 +127,13 @@ impl Store {
         let mut hits = self.newest_traces(&snapshot, &query, search.limit)?;
         let mut matches: HashMap<TraceId, HashSet<Identity>> =
             hits.iter().map(|hit| (hit.trace_id, HashSet::new())).collect();
+        let terms = query.terms();
         for chunk in &snapshot.chunks {
-            let spans = chunk.spans().iter().map(|one| &one.span);
-            for span in spans.filter(|s| query.matches_span(s) && query.covers_time(chunk.placed(s.start))) {
-                if let Some(of_trace) = matches.get_mut(&span.trace_id) {
-                    of_trace.insert(identity(span));
-                }
+            for (index, _) in candidates(chunk, &query, &terms) {
+                let trace = chunk.items().get(index).and_then(|item| item.trace);
+                let Some(of_trace) = trace.and_then(|id| matches.get_mut(&id)) else { continue };
+                let found = of_slot(&Slot { chunk: Arc::clone(chunk), index });
+                of_trace.extend(found.filter(|found| found.item.matches(&query)).and_then(|m| m.identity()));
             }
         }
         let on_disk = Snapshot { chunks: Vec::new(), blocks: snapshot.blocks };
@@ -134,8 +163,7 @@ impl Store {
     pub fn services(&self) -> Result<Vec<String>, StoreError> {
         let snapshot = self.snapshot();
         let mut services = BTreeSet::new();
-        for span in spans_in_memory(&snapshot) {
-            let service = listed(span.service());
+        for (service, _, _) in operations_in_memory(&snapshot) {
             if !services.contains(service) {
                 services.insert(service.to_owned());
             }
@@ -151,9 +179,12 @@ impl Store {
     pub fn operations(&self, service: Option<&str>) -> Result<Vec<Operation>, StoreError> {
         let snapshot = self.snapshot();
         let wanted = service.map(listed);
-        let mut operations: HashSet<Operation> = spans_in_memory(&snapshot)
-            .filter(|span| wanted.is_none_or(|service| service == listed(span.service())))
-            .map(|span| Operation { name: listed(&span.name).to_owned(), kind: span.kind })
+        // Most spans in memory are of the same few: each is made a name of once.
+        let in_memory: HashSet<_> = operations_in_memory(&snapshot).collect();
+        let mut operations: HashSet<Operation> = in_memory
+            .into_iter()
+            .filter(|(service, _, _)| wanted.is_none_or(|wanted| wanted == *service))
+            .map(|(_, kind, name)| Operation { name: name.to_owned(), kind: kind_of_byte(kind) })
             .collect();
         self.each_block(&snapshot, |view| view.operations(service, &mut operations))?;
         let mut operations: Vec<Operation> = operations.into_iter().collect();
@@ -208,18 +239,39 @@ impl Store {
         Ok(picked)
     }
 
-    fn everything_of(&self, signal: Signal, id: TraceId) -> Result<Vec<Match>, StoreError> {
+    fn everything_of(
+        &self,
+        signal: Signal,
+        id: TraceId,
+        admit: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Vec<Match>, StoreError> {
         let (slots, snapshot) = self.snapshot_of(id);
-        let mut matches = self.newest(&snapshot, &Query::trace(signal, id), usize::MAX, Some)?;
-        matches.extend(slots.iter().filter_map(of_slot).filter(|found| found.signal() == signal));
+        let query = Query::trace(signal, id);
+        let mut newest = Newest::new(&snapshot, &query);
+        let mut matches = Vec::new();
+        let mut keep = |found: Match| match admit(found.otlp.len()) {
+            true => Ok(matches.push(found)),
+            false => Err(StoreError::NotAdmitted),
+        };
+        while let Some(found) = newest.next()? {
+            keep(found)?;
+        }
+        for found in slots.iter().filter_map(of_slot).filter(|found| found.signal() == signal) {
+            keep(found)?;
+        }
+        self.set_aside(newest.damaged)?;
         Ok(matches)
     }
 
     /// Of two spans with one identity, the one that ended later is kept, then the one with more to say: the answer does
     /// not depend on which arrived first.
-    fn spans_of(&self, id: TraceId) -> Result<Vec<(Span, Vec<u8>)>, StoreError> {
+    fn spans_of(
+        &self,
+        id: TraceId,
+        admit: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Vec<(Span, Vec<u8>)>, StoreError> {
         let mut kept: HashMap<Identity, (Span, Vec<u8>)> = HashMap::new();
-        for Match { item, otlp } in self.everything_of(Signal::Traces, id)? {
+        for Match { item, otlp } in self.everything_of(Signal::Traces, id, admit)? {
             let Item::Span(span) = item else { continue };
             match kept.entry(identity(&span)) {
                 Entry::Vacant(vacant) => drop(vacant.insert((span, otlp))),
@@ -265,6 +317,6 @@ fn distinct_log(seen: &mut HashSet<Vec<u8>>) -> impl FnMut(Match) -> Option<LogR
     }
 }
 
-fn spans_in_memory(snapshot: &Snapshot) -> impl Iterator<Item = &Span> {
-    snapshot.chunks.iter().flat_map(|chunk| chunk.spans()).map(|one| &one.span)
+fn operations_in_memory(snapshot: &Snapshot) -> impl Iterator<Item = (&str, u8, &str)> {
+    snapshot.chunks.iter().flat_map(|chunk| chunk.operations())
 }

@@ -12,14 +12,12 @@ use tantivy::directory::MmapDirectory;
 use tantivy::index::SegmentId;
 use tantivy::indexer::{IndexWriterOptions, NoMergePolicy, UserOperation};
 use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, Searcher, TantivyError};
+use throughline_otlp::Signal;
 
+use crate::chunk::Chunk;
 use crate::document::{self, Document};
-use crate::error::StoreError;
-use crate::memory::{Chunk, Content};
+use crate::error::{FORMAT_VERSION, StoreError};
 use crate::schema;
-
-/// Version of what the store writes: manifest, directories, summaries, fields and terms.
-pub const FORMAT_VERSION: u32 = 1;
 
 /// Memory in which the index gathers a commit before it becomes a segment on disk.
 const WRITER_MEMORY_BYTES: usize = 30_000_000;
@@ -83,18 +81,15 @@ impl Summary {
         summary.first = summary.first.min(chunk.position);
         summary.last = summary.last.max(chunk.position);
         summary.arrived = summary.arrived.including(chunk.arrived.0);
-        let mut see = |time| {
-            let time = chunk.placed(time);
-            summary.times = Some(summary.times.map_or(Range::at(time), |times| times.including(time)));
+        for item in chunk.items() {
+            let at = Range::at(item.time);
+            summary.times = Some(summary.times.map_or(at, |times| times.including(item.time)));
+        }
+        let count = match chunk.signal {
+            Signal::Traces => &mut summary.spans,
+            Signal::Logs | Signal::Metrics => &mut summary.logs,
         };
-        match &chunk.content {
-            Content::Spans(spans) => spans.iter().for_each(|one| see(one.span.start)),
-            Content::Logs(logs) => logs.iter().for_each(|one| see(one.log.time)),
-        }
-        match &chunk.content {
-            Content::Spans(spans) => summary.spans += spans.len() as u64,
-            Content::Logs(logs) => summary.logs += logs.len() as u64,
-        }
+        *count += chunk.items().len() as u64;
         summary
     }
 
@@ -199,8 +194,7 @@ impl Block {
     ) -> Result<(), StoreError> {
         let error = block_error("commit to", &self.path);
         for chunk in chunks {
-            let documents = document::of_chunk(chunk);
-            writer.run(documents.into_iter().map(UserOperation::Add)).map_err(&error)?;
+            writer.run(document::of_chunk(chunk).map(UserOperation::Add)).map_err(&error)?;
         }
         let payload = serde_json::to_string(summary).map_err(|e| error(io::Error::other(e).into()))?;
         let mut commit = writer.prepare_commit().map_err(&error)?;
@@ -238,9 +232,7 @@ fn parse_summary(path: &Path, payload: &str) -> Result<Summary, StoreError> {
         block_error("read the summary of", path)(source.into())
     };
     let Version { format: found } = serde_json::from_str(payload).map_err(error)?;
-    if found > FORMAT_VERSION {
-        return Err(StoreError::NewerFormat { path: path.to_owned(), found, supported: FORMAT_VERSION });
-    }
+    StoreError::check_format(path, found)?;
     serde_json::from_str(payload).map_err(error)
 }
 

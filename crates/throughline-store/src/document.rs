@@ -1,6 +1,7 @@
-//! A span or record as the index takes it: terms, two columns and the stored OTLP bytes. Borrows the bytes from memory;
-//! one document costs two allocations.
+//! An item of a [`Chunk`] as the index takes it: terms, columns and the stored OTLP bytes, all borrowed from the chunk, so
+//! that a document costs no allocation.
 
+use std::array;
 use std::sync::Arc;
 
 use tantivy::schema::document::{
@@ -8,102 +9,20 @@ use tantivy::schema::document::{
     ValueDeserialize, ValueDeserializer,
 };
 use tantivy::schema::{Document as TantivyDocument, Field};
-use throughline_otlp::model::KeyValue;
-use throughline_otlp::{LogRecord, OneLog, OneSpan, Signal, Span, SpanId};
 
-use crate::attribute::{self, Renderer, canonical};
-use crate::memory::{Chunk, Content};
-use crate::query::{duration, kind_byte};
-use crate::schema::{Column, Terms};
+use crate::chunk::Chunk;
+use crate::schema::{Column, Slice};
 
 /// One document.
 #[derive(Debug)]
 pub(crate) struct Document {
     chunk: Arc<Chunk>,
     index: usize,
-    columns: [Option<u64>; 4],
-    terms: Terms,
 }
-
-/// The fields of [`Document::columns`].
-const COLUMNS: [Column; 4] = [Column::Time, Column::Duration, Column::Span, Column::Parent];
 
 /// Every item of a chunk.
-pub(crate) fn of_chunk(chunk: &Arc<Chunk>) -> Vec<Document> {
-    let mut renderer = Renderer::default();
-    let document = |index, columns, terms| Document { chunk: Arc::clone(chunk), index, columns, terms };
-    match &chunk.content {
-        Content::Spans(spans) => (0..)
-            .zip(spans)
-            .map(|(index, OneSpan { span, .. })| {
-                let ids = [Some(number(span.span_id)), span.parent.map(number)];
-                let columns = [Some(chunk.placed(span.start)), Some(duration(span)), ids[0], ids[1]];
-                document(index, columns, span_terms(span, &mut renderer))
-            })
-            .collect(),
-        Content::Logs(logs) => (0..)
-            .zip(logs)
-            .map(|(index, OneLog { log, .. })| {
-                let columns = [Some(chunk.placed(log.time)), None, log.span_id.map(number), None];
-                document(index, columns, log_terms(log, &mut renderer))
-            })
-            .collect(),
-    }
-}
-
-/// A span id as a column has it.
-pub(crate) fn number(id: SpanId) -> u64 {
-    u64::from_be_bytes(id.bytes())
-}
-
-/// In the order of the fields: the index sorts values by field, which is free if they are sorted.
-fn span_terms(span: &Span, renderer: &mut Renderer) -> Terms {
-    let mut terms = Terms::default();
-    let mut push = |column, parts: &[&[u8]]| terms.push(Signal::Traces, column, parts);
-    let service = span.service();
-    let kind = kind_byte(span.kind);
-    push(Column::Trace, &[&span.trace_id.bytes()]);
-    push(Column::Service, &[service.as_bytes()]);
-    terms.push_operation(service, kind, &span.name);
-    let mut push = |column, parts: &[&[u8]]| terms.push(Signal::Traces, column, parts);
-    push(Column::Name, &[span.name.as_bytes()]);
-    push(Column::Kind, &[&[kind]]);
-    if span.is_error() {
-        push(Column::Error, &[]);
-    }
-    attributes(&mut terms, Signal::Traces, attribute::of_span(span), renderer);
-    attributes(&mut terms, Signal::Traces, span.resource.attributes.iter(), renderer);
-    for link in span.links.iter().filter(|link| link.trace_id != span.trace_id) {
-        terms.push(Signal::Traces, Column::Link, &[&link.trace_id.bytes()]);
-    }
-    terms
-}
-
-fn log_terms(log: &LogRecord, renderer: &mut Renderer) -> Terms {
-    let mut terms = Terms::default();
-    let mut push = |column, parts: &[&[u8]]| terms.push(Signal::Logs, column, parts);
-    if let Some(id) = log.trace_id {
-        push(Column::Trace, &[&id.bytes()]);
-    }
-    push(Column::Service, &[log.resource.service().as_bytes()]);
-    if attribute::is_error(log) {
-        push(Column::Error, &[]);
-    }
-    attribute::of_record(log, |key, text| push(Column::Attribute, &[key.as_bytes(), b"\0", text.as_bytes()]));
-    attributes(&mut terms, Signal::Logs, log.attributes.iter().chain(&log.resource.attributes), renderer);
-    terms
-}
-
-fn attributes<'a>(
-    terms: &mut Terms,
-    signal: Signal,
-    entries: impl Iterator<Item = &'a KeyValue>,
-    renderer: &mut Renderer,
-) {
-    for entry in entries {
-        let key = canonical(&entry.key).as_bytes();
-        terms.push(signal, Column::Attribute, &[key, b"\0", renderer.text(&entry.value).as_bytes()]);
-    }
+pub(crate) fn of_chunk(chunk: &Arc<Chunk>) -> impl ExactSizeIterator<Item = Document> {
+    (0..chunk.items().len()).map(|index| Document { chunk: Arc::clone(chunk), index })
 }
 
 /// A value of a document, borrowed.
@@ -113,38 +32,28 @@ pub(crate) enum DocumentValue<'a> {
     Number(u64),
 }
 
-/// Walks a document in the order of its fields.
+/// Walks a document, nearly in the order of its fields: the index sorts values by field, which is free if they are sorted.
 #[derive(Debug)]
 pub(crate) struct Values<'a> {
-    document: &'a Document,
-    next: usize,
+    otlp: Option<&'a [u8]>,
+    columns: array::IntoIter<(Column, Option<u64>), 4>,
+    terms: [Slice<'a>; 2],
 }
 
 impl<'a> Iterator for Values<'a> {
     type Item = (Field, DocumentValue<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let Document { chunk, index, columns, terms } = self.document;
-        loop {
-            let at = self.next;
-            self.next += 1;
-            let Some(before_columns) = at.checked_sub(1) else {
-                return Some((
-                    Column::Otlp.field(),
-                    DocumentValue::Bytes(chunk.otlp(*index).unwrap_or_default()),
-                ));
-            };
-            match (COLUMNS.get(before_columns), columns.get(before_columns)) {
-                (Some(column), Some(Some(value))) => {
-                    return Some((column.field(), DocumentValue::Number(*value)));
-                }
-                (Some(_), _) => {}
-                (None, _) => {
-                    let (column, bytes) = terms.get(before_columns - COLUMNS.len())?;
-                    return Some((column.field(), DocumentValue::Bytes(bytes)));
-                }
+        if let Some(otlp) = self.otlp.take() {
+            return Some((Column::Otlp.field(), DocumentValue::Bytes(otlp)));
+        }
+        for (column, value) in self.columns.by_ref() {
+            if let Some(value) = value {
+                return Some((column.field(), DocumentValue::Number(value)));
             }
         }
+        let (column, term) = self.terms.iter_mut().find_map(Iterator::next)?;
+        Some((column.field(), DocumentValue::Bytes(term)))
     }
 }
 
@@ -153,7 +62,19 @@ impl TantivyDocument for Document {
     type FieldsValuesIter<'a> = Values<'a>;
 
     fn iter_fields_and_values(&self) -> Values<'_> {
-        Values { document: self, next: 0 }
+        let item = self.chunk.items().get(self.index);
+        let column = |column, value: Option<u64>| (column, value);
+        Values {
+            otlp: self.chunk.otlp(self.index),
+            columns: [
+                column(Column::Time, item.map(|item| item.time)),
+                column(Column::Duration, item.and_then(|item| item.duration)),
+                column(Column::Span, item.and_then(|item| item.span)),
+                column(Column::Parent, item.and_then(|item| item.parent)),
+            ]
+            .into_iter(),
+            terms: self.chunk.terms(self.index),
+        }
     }
 }
 

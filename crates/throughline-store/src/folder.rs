@@ -10,10 +10,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::block::{
-    self, Block, BlockId, FORMAT_VERSION, Opened, View, directory_name, io_error, rename_away,
-};
-use crate::error::StoreError;
+use crate::block::{self, Block, BlockId, Opened, View, directory_name, io_error, rename_away};
+use crate::error::{FORMAT_VERSION, StoreError};
 
 /// `store.json`
 const MANIFEST: &str = "store.json";
@@ -190,13 +188,11 @@ fn read_manifest(dir: &Path, aside: &mut Vec<SetAside>) -> Result<Manifest, Stor
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(fresh),
         Err(error) => return Err(io_error("read", &path)(error)),
     };
-    let version: Result<Version, _> = serde_json::from_slice(&bytes);
-    match version.and_then(|Version { format }| match format {
-        found if found > FORMAT_VERSION => Ok(Err(found)),
-        _ => serde_json::from_slice::<Manifest>(&bytes).map(Ok),
-    }) {
-        Ok(Ok(manifest)) => Ok(Manifest { format: FORMAT_VERSION, ..manifest }),
-        Ok(Err(found)) => Err(StoreError::NewerFormat { path, found, supported: FORMAT_VERSION }),
+    if let Ok(Version { format }) = serde_json::from_slice(&bytes) {
+        StoreError::check_format(&path, format)?;
+    }
+    match serde_json::from_slice::<Manifest>(&bytes) {
+        Ok(manifest) => Ok(manifest),
         Err(error) => {
             let source = io::Error::new(io::ErrorKind::InvalidData, error);
             aside.push(set_aside(&path, &io_error("read", &path)(source))?);

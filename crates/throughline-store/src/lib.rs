@@ -5,7 +5,7 @@
 //!
 //! - [`Store`] takes requests in ([`Store::ingest`]) and writes them out ([`Store::commit`]); what is not written yet is
 //!   answered from `memory`, so a span is found as soon as it was accepted.
-//! - `document`, `schema`, `attribute`: what of a span is indexed, and under which term.
+//! - `chunk`, `schema`, `attribute`: what of a span is indexed, and under which term; `document` hands it to the index.
 //! - `block`, `writer`, `compaction`, `folder`: one directory per stretch of arrival time, each one index; merged to one
 //!   segment once closed; dropped whole by [`Store::enforce_retention`].
 //! - `query`, `read`, `newest`, `answers`: a [`Search`] becomes terms that find candidates and a check that decides.
@@ -18,6 +18,7 @@
 mod store;
 
 mod attribute;
+mod chunk;
 mod document;
 mod memory;
 mod schema;
@@ -28,6 +29,7 @@ mod folder;
 mod writer;
 
 mod answers;
+mod hop;
 mod newest;
 mod query;
 mod read;
@@ -37,9 +39,9 @@ mod error;
 mod options;
 
 pub use answers::TraceData;
-pub use block::FORMAT_VERSION;
-pub use error::StoreError;
+pub use error::{FORMAT_VERSION, StoreError};
 pub use folder::SetAside;
+pub use hop::Hop;
 pub use options::StoreOptions;
-pub use search::{Errors, Hit, Hop, Operation, Search};
+pub use search::{Errors, Hit, Operation, Search};
 pub use store::{Ingest, Retired, Store, StoreStats};

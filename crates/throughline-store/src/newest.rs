@@ -1,16 +1,18 @@
 //! Matches of a query, newest first, over memory and all blocks: a heap of candidates that opens a block only when no
-//! candidate at hand is newer than the block's latest. Newest by [`Chunk::placed`]. Owns the order; refuses to know what the matches are for.
+//! candidate at hand is newer than the block's latest. Newest by the time at which an item is [placed](crate::chunk). Owns the order; refuses to know what the matches are for.
 
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use tantivy::DocAddress;
-use throughline_otlp::{LogRecord, Signal, Span, UnixNanos, decode_logs, decode_traces};
+use throughline_otlp::{LogRecord, Signal, Span, decode_logs, decode_traces};
 
 use crate::block::{View, block_error};
+use crate::chunk::Chunk;
 use crate::error::StoreError;
-use crate::memory::{Chunk, Content, Slot};
+use crate::memory::Slot;
 use crate::query::Query;
+use crate::schema::Terms;
 use crate::store::Snapshot;
 
 /// A verified match.
@@ -100,7 +102,8 @@ impl<'a> Newest<'a> {
         match entry.place {
             Place::Memory(chunk, index) => {
                 let Some(chunk) = self.chunks.get(chunk) else { return Ok(None) };
-                Ok(of_slot(&Slot { chunk: Arc::clone(chunk), index }))
+                let found = of_slot(&Slot { chunk: Arc::clone(chunk), index });
+                Ok(found.filter(|found| found.item.matches(self.query)))
             }
             Place::Block(number, address) => {
                 let Some(view) = self.opened.get(number).map(Arc::clone) else { return Ok(None) };
@@ -132,7 +135,8 @@ pub(crate) fn intact<T>(
 }
 
 impl Item {
-    fn matches(&self, query: &Query) -> bool {
+    /// Whether it meets every condition.
+    pub(crate) fn matches(&self, query: &Query) -> bool {
         match self {
             Self::Span(span) => query.matches_span(span),
             Self::Log(log) => query.matches_log(log),
@@ -142,51 +146,49 @@ impl Item {
 
 /// What memory holds, as a match.
 pub(crate) fn of_slot(slot: &Slot) -> Option<Match> {
-    if let Some(one) = slot.span() {
-        return Some(Match { item: Item::Span(one.span.clone()), otlp: one.otlp.clone() });
-    }
-    slot.log().map(|one| Match { item: Item::Log(one.log.clone()), otlp: one.otlp.clone() })
+    decoded(slot.chunk.otlp(slot.index)?.to_vec(), slot.chunk.signal)
 }
 
-fn of_block(view: &View, address: DocAddress, signal: Signal) -> Result<Match, StoreError> {
-    let otlp = view.otlp(address)?;
+/// `None` if it is not exactly one item.
+fn decoded(otlp: Vec<u8>, signal: Signal) -> Option<Match> {
     let item = match signal {
         Signal::Traces => decode_traces(&otlp).ok().and_then(|mut spans| spans.pop()).map(Item::Span),
         Signal::Logs => decode_logs(&otlp).ok().and_then(|mut logs| logs.pop()).map(Item::Log),
         Signal::Metrics => None,
     };
-    let item = item.ok_or_else(|| {
+    item.map(|item| Match { item, otlp })
+}
+
+fn of_block(view: &View, address: DocAddress, signal: Signal) -> Result<Match, StoreError> {
+    decoded(view.otlp(address)?, signal).ok_or_else(|| {
         let DocAddress { segment_ord, doc_id } = address;
         let comment = format!("document {doc_id} of segment {segment_ord} is not one OTLP item");
         let corruption = tantivy::error::DataCorruption::comment_only(comment);
         block_error("read a document of", &view.block.path)(corruption.into())
-    })?;
-    Ok(Match { item, otlp })
+    })
+}
+
+/// Items that have every term of the query and fit its columns, by number, with their times.
+pub(crate) fn candidates<'a>(
+    chunk: &'a Chunk,
+    query: &'a Query,
+    terms: &'a Terms,
+) -> impl Iterator<Item = (usize, u64)> + 'a {
+    let items = if chunk.signal == query.signal && !query.is_contradiction() { chunk.items() } else { &[] };
+    items
+        .iter()
+        .enumerate()
+        .filter(|(_, item)| query.admits(item.time, item.duration, || item.span, || item.parent))
+        .filter(|(index, _)| chunk.has_all(*index, terms))
+        .map(|(index, item)| (index, item.time))
 }
 
 fn in_memory(chunks: &[Arc<Chunk>], query: &Query) -> BinaryHeap<Entry> {
+    let terms = query.terms();
     let mut found = Vec::new();
     for (number, chunk) in chunks.iter().enumerate() {
-        let mut add = |index, time: UnixNanos| {
-            let time = chunk.placed(time);
-            // A block's column is asked the same.
-            if query.covers_time(time) {
-                found.push(Entry { time, place: Place::Memory(number, index) });
-            }
-        };
-        match (&chunk.content, query.signal) {
-            (Content::Spans(spans), Signal::Traces) => spans
-                .iter()
-                .enumerate()
-                .filter(|(_, one)| query.matches_span(&one.span))
-                .for_each(|(index, one)| add(index, one.span.start)),
-            (Content::Logs(logs), Signal::Logs) => logs
-                .iter()
-                .enumerate()
-                .filter(|(_, one)| query.matches_log(&one.log))
-                .for_each(|(index, one)| add(index, one.log.time)),
-            _ => {}
-        }
+        let entry = |(index, time)| Entry { time, place: Place::Memory(number, index) };
+        found.extend(candidates(chunk, query, &terms).map(entry));
     }
     BinaryHeap::from(found)
 }

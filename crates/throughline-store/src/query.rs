@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use throughline_otlp::{LogRecord, Signal, Span, SpanId, SpanKind, TraceId, UnixNanos};
+use throughline_semconv::attribute::SERVICE_NAME;
 
 use crate::attribute::{self, Renderer};
-use crate::schema::{Column, Terms};
-use crate::search::{Errors, Hop, Search};
+use crate::hop::Hop;
+use crate::schema::{Column, Terms, kind_byte, number};
+use crate::search::{Errors, Search};
 
 /// What is looked for. All conditions hold on one span or record.
 #[derive(Clone, Debug)]
@@ -107,26 +109,38 @@ impl Query {
         self.contradiction
     }
 
-    /// Whether a document of this time can match.
-    pub(crate) fn covers_time(&self, time: u64) -> bool {
-        self.times.0.is_none_or(|from| from.0 <= time) && self.times.1.is_none_or(|until| time <= until.0)
-    }
-
     /// Whether a document between these times (inclusive) can match.
     pub(crate) fn overlaps(&self, earliest: u64, latest: u64) -> bool {
         self.times.0.is_none_or(|from| from.0 <= latest)
             && self.times.1.is_none_or(|until| earliest <= until.0)
     }
 
-    /// Whether a span of this duration can match.
-    pub(crate) fn covers_duration(&self, duration: u64) -> bool {
-        self.durations.0.is_none_or(|min| min <= duration)
-            && self.durations.1.is_none_or(|max| duration <= max)
+    /// Whether an item with these columns can match. Ids are only asked for if the question has one.
+    pub(crate) fn admits(
+        &self,
+        time: u64,
+        duration: Option<u64>,
+        span: impl FnOnce() -> Option<u64>,
+        parent: impl FnOnce() -> Option<u64>,
+    ) -> bool {
+        let fits = match (self.signal, duration) {
+            (Signal::Traces, Some(duration)) => self.covers_duration(duration),
+            (Signal::Logs, None) => true,
+            _ => false,
+        };
+        self.covers_time(time)
+            && fits
+            && self.span.is_none_or(|id| span() == Some(number(id)))
+            && self.parent.is_none_or(|id| parent() == Some(number(id)))
     }
 
-    /// Span and parent asked for.
-    pub(crate) fn ids(&self) -> (Option<SpanId>, Option<SpanId>) {
-        (self.span, self.parent)
+    fn covers_time(&self, time: u64) -> bool {
+        self.times.0.is_none_or(|from| from.0 <= time) && self.times.1.is_none_or(|until| time <= until.0)
+    }
+
+    fn covers_duration(&self, duration: u64) -> bool {
+        self.durations.0.is_none_or(|min| min <= duration)
+            && self.durations.1.is_none_or(|max| duration <= max)
     }
 
     /// Terms that every match has; none if only columns tell.
@@ -140,7 +154,7 @@ impl Query {
             push(Column::Link, &[&id.bytes()]);
         }
         if let Some(name) = &self.service {
-            push(Column::Service, &[name.as_bytes()]);
+            push(Column::Attribute, &[SERVICE_NAME.as_bytes(), b"\0", name.as_bytes()]);
         }
         if let Some(name) = &self.name {
             push(Column::Name, &[name.as_bytes()]);
@@ -155,7 +169,7 @@ impl Query {
             push(Column::Attribute, &[key.as_bytes(), b"\0", value.as_bytes()]);
         }
         // No term of its own: there are few spans of one offset, whatever the topic.
-        for (key, value) in self.hop.iter().flat_map(attribute::of_hop) {
+        for (key, value) in self.hop.iter().flat_map(Hop::attributes) {
             push(Column::Attribute, &[key.as_bytes(), b"\0", value.as_bytes()]);
         }
         terms
@@ -174,7 +188,7 @@ impl Query {
             && self.covers_time(span.start.0)
             && self.covers_duration(duration(span))
             && self.link.is_none_or(|id| links_to(span, id))
-            && self.hop.as_ref().is_none_or(|hop| attribute::hops(span).any(|of_span| of_span == *hop))
+            && self.hop.as_ref().is_none_or(|hop| Hop::all_of(span).any(|of_span| of_span == *hop))
             && self.attributes.iter().all(|(key, value)| {
                 let own = attribute::of_span(span).chain(&span.resource.attributes);
                 has(own, key, value)
@@ -187,41 +201,34 @@ impl Query {
             && self.trace.is_none_or(|id| Some(id) == log.trace_id)
             && self.span.is_none_or(|id| Some(id) == log.span_id)
             && self.service.as_ref().is_none_or(|name| name == log.resource.service())
-            && (self.errors == Errors::Any || attribute::is_error(log))
+            && (self.errors == Errors::Any || attribute::is_error(log.severity))
             && self.covers_time(log.time.0)
             && self.attributes.iter().all(|(key, value)| {
                 let mut found = has(log.attributes.iter().chain(&log.resource.attributes), key, value);
-                attribute::of_record(log, |own, text| found |= own == key && text == value);
+                attribute::of_record(&log.severity_text, &log.event_name, &log.body, |own, text| {
+                    found |= own == key && text == value;
+                });
                 found
             })
     }
 }
 
+impl Search {
+    /// Whether a span meets every condition: which spans of a found trace it was found by.
+    #[must_use]
+    pub fn matches(&self, span: &Span) -> bool {
+        Query::search(Signal::Traces, self).matches_span(span)
+    }
+}
+
 /// Whether the span has a link to a trace that is not its own (a process span links the message it also has as parent).
-pub(crate) fn links_to(span: &Span, id: TraceId) -> bool {
+fn links_to(span: &Span, id: TraceId) -> bool {
     span.trace_id != id && span.links.iter().any(|link| link.trace_id == id)
 }
 
 /// End minus start; nothing if the clock went backwards.
-pub(crate) fn duration(span: &Span) -> u64 {
+fn duration(span: &Span) -> u64 {
     span.end.0.saturating_sub(span.start.0)
-}
-
-/// The kind in a term.
-pub(crate) fn kind_byte(kind: SpanKind) -> u8 {
-    match kind {
-        SpanKind::Unspecified => b'0',
-        SpanKind::Internal => b'1',
-        SpanKind::Server => b'2',
-        SpanKind::Client => b'3',
-        SpanKind::Producer => b'4',
-        SpanKind::Consumer => b'5',
-    }
-}
-
-/// The kind of a term's byte.
-pub(crate) fn kind_of_byte(byte: u8) -> SpanKind {
-    SpanKind::from_otlp(i32::from(byte.wrapping_sub(b'0')))
 }
 
 fn has<'a>(

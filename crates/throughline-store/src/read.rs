@@ -6,14 +6,14 @@ use std::collections::{BTreeSet, HashSet};
 use tantivy::columnar::Column;
 use tantivy::postings::SegmentPostings;
 use tantivy::schema::IndexRecordOption;
-use tantivy::{DocAddress, DocSet, SegmentReader, TERMINATED, TantivyError};
-use throughline_otlp::{Signal, SpanId, TraceId};
+use tantivy::{DocAddress, DocSet, SegmentReader, TERMINATED, TantivyError, Term};
+use throughline_otlp::{Signal, TraceId};
 
 use crate::block::{View, block_error};
-use crate::document::{Stored, number};
+use crate::document::Stored;
 use crate::error::StoreError;
-use crate::query::{Query, kind_of_byte};
-use crate::schema::{self, Terms, tag};
+use crate::query::Query;
+use crate::schema::{self, Terms, kind_of_byte, tag};
 use crate::search::Operation;
 
 /// A document that has every term of a query, and its time.
@@ -144,26 +144,17 @@ impl Columns {
     /// The document's time, unless a column rules it out.
     fn time_if_candidate(&self, doc: u32, query: &Query) -> Option<u64> {
         let time = self.time.first(doc)?;
-        let duration_fits = match (query.signal, self.duration.first(doc)) {
-            (Signal::Traces, Some(duration)) => query.covers_duration(duration),
-            (Signal::Logs, None) => true,
-            _ => false,
-        };
-        let (span, parent) = query.ids();
-        let is = |id: Option<SpanId>, column: &Column<u64>| {
-            id.is_none_or(|id| column.first(doc) == Some(number(id)))
-        };
-        (query.covers_time(time) && duration_fits && is(span, &self.span) && is(parent, &self.parent))
-            .then_some(time)
+        let duration = self.duration.first(doc);
+        query.admits(time, duration, || self.span.first(doc), || self.parent.first(doc)).then_some(time)
     }
 }
 
 /// The posting lists of all terms, shortest first; `None` if the segment lacks a term.
 fn postings(reader: &SegmentReader, terms: &Terms) -> Result<Option<Vec<SegmentPostings>>, TantivyError> {
     let mut lists = Vec::with_capacity(terms.len());
-    for term in terms.iter() {
-        let index = reader.inverted_index(term.field())?;
-        match index.read_postings(&term, IndexRecordOption::Basic)? {
+    for (column, term) in terms.iter() {
+        let index = reader.inverted_index(column.field())?;
+        match index.read_postings(&Term::from_field_bytes(column.field(), term), IndexRecordOption::Basic)? {
             Some(list) => lists.push(list),
             None => return Ok(None),
         }

@@ -3,9 +3,11 @@
 //! Every indexed field holds raw bytes: no tokenizer, no stemming, no positions. A term starts with the signal's tag, so
 //! that spans and log records share the fields and never meet. Part of the format: see [`crate::FORMAT_VERSION`].
 
+use std::ops::Range;
+
+use tantivy::IndexSettings;
 use tantivy::schema::{BytesOptions, Field, NumericOptions, Schema};
-use tantivy::{IndexSettings, Term};
-use throughline_otlp::Signal;
+use throughline_otlp::{Signal, SpanId, SpanKind};
 
 /// Longest term kept whole. Longer ones keep their beginning and a hash of all of it; what is found through such a term
 /// is, like everything found, verified on the stored span.
@@ -19,7 +21,7 @@ const LONGEST_NAME: usize = 1024;
 pub(crate) enum Column {
     /// Stored: the span's or record's own one-item OTLP request.
     Otlp,
-    /// Column: start of the span, time of the record, Unix nanoseconds; cut to what [`crate::memory::Chunk::placed`] allows.
+    /// Column: start of the span, time of the record, Unix nanoseconds; cut to what [`crate::chunk`] allows.
     Time,
     /// Column: duration of the span, nanoseconds; records have none, which tells the two apart.
     Duration,
@@ -31,8 +33,6 @@ pub(crate) enum Column {
     Parent,
     /// Trace id, 16 bytes.
     Trace,
-    /// Service.
-    Service,
     /// What services and operations are listed from: [`operation_term`].
     Operation,
     /// Span name.
@@ -41,20 +41,19 @@ pub(crate) enum Column {
     Kind,
     /// Only on errors.
     Error,
-    /// Key, zero byte, value as text.
+    /// Key, zero byte, value as text. The service is found as its resource's attribute.
     Attribute,
     /// Trace id a span links to, 16 bytes; not the span's own trace.
     Link,
 }
 
-const ALL: [(Column, &str); 13] = [
+const ALL: [(Column, &str); 12] = [
     (Column::Otlp, "otlp"),
     (Column::Time, "time"),
     (Column::Duration, "duration"),
     (Column::Span, "span"),
     (Column::Parent, "parent"),
     (Column::Trace, "trace"),
-    (Column::Service, "service"),
     (Column::Operation, "operation"),
     (Column::Name, "name"),
     (Column::Kind, "kind"),
@@ -95,11 +94,19 @@ pub(crate) fn settings() -> IndexSettings {
     IndexSettings { docstore_compress_dedicated_thread: false, ..IndexSettings::default() }
 }
 
-/// Terms of one document or query: many short byte strings in one allocation, each with its field.
+/// Terms of documents or of a query: many short byte strings in one allocation, each with its field.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Terms {
     bytes: Vec<u8>,
     ends: Vec<(Column, u32)>,
+}
+
+/// Some of [`Terms`], in order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Slice<'a> {
+    bytes: &'a [u8],
+    start: u32,
+    ends: std::slice::Iter<'a, (Column, u32)>,
 }
 
 impl Terms {
@@ -119,7 +126,7 @@ impl Terms {
     /// The term that lists an operation: two bytes length of the service, service, kind, name; both as [`listed`].
     pub(crate) fn push_operation(&mut self, service: &str, kind: u8, name: &str) {
         let (service, name) = (listed(service), listed(name));
-        let parts = [&service_prefix(service), &[kind][..], name.as_bytes()];
+        let parts = [&service_length(service)[..], service.as_bytes(), &[kind], name.as_bytes()];
         self.push(Signal::Traces, Column::Operation, &parts);
     }
 
@@ -128,21 +135,28 @@ impl Terms {
         self.ends.len()
     }
 
-    /// Term number `index`.
-    pub(crate) fn get(&self, index: usize) -> Option<(Column, &[u8])> {
-        let (column, end) = *self.ends.get(index)?;
-        let start = match index.checked_sub(1) {
-            Some(before) => self.ends.get(before)?.1,
-            None => 0,
-        };
-        Some((column, self.bytes.get(start as usize..end as usize)?))
+    /// The terms with these numbers; none if there are no such.
+    pub(crate) fn slice(&self, range: Range<usize>) -> Slice<'_> {
+        let before = range.start.checked_sub(1).and_then(|before| self.ends.get(before));
+        let start = before.map_or(0, |(_, end)| *end);
+        Slice { bytes: &self.bytes, start, ends: self.ends.get(range).unwrap_or_default().iter() }
     }
 
-    /// All terms, as the index asks for them.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Term> {
-        (0..self.len())
-            .filter_map(|index| self.get(index))
-            .map(|(column, bytes)| Term::from_field_bytes(column.field(), bytes))
+    /// All terms.
+    pub(crate) fn iter(&self) -> Slice<'_> {
+        self.slice(0..self.ends.len())
+    }
+}
+
+impl<'a> Iterator for Slice<'a> {
+    type Item = (Column, &'a [u8]);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (column, end) = *self.ends.next()?;
+        let term = self.bytes.get(self.start as usize..end as usize)?;
+        self.start = end;
+        Some((column, term))
     }
 }
 
@@ -162,9 +176,12 @@ pub(crate) fn listed(name: &str) -> &str {
 
 /// How the operation terms of a service begin, after the tag.
 pub(crate) fn service_prefix(service: &str) -> Vec<u8> {
-    let service = listed(service).as_bytes();
-    let length = u16::try_from(service.len()).unwrap_or(u16::MAX);
-    [&length.to_be_bytes(), service].concat()
+    let service = listed(service);
+    [&service_length(service), service.as_bytes()].concat()
+}
+
+fn service_length(service: &str) -> [u8; 2] {
+    u16::try_from(service.len()).unwrap_or(u16::MAX).to_be_bytes()
 }
 
 /// Service, kind and name of an operation term; `None` if it is none.
@@ -174,6 +191,28 @@ pub(crate) fn parse_operation(term: &[u8]) -> Option<(&str, u8, &str)> {
     let (service, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
     let (kind, name) = rest.split_first()?;
     Some((str::from_utf8(service).ok()?, *kind, str::from_utf8(name).ok()?))
+}
+
+/// A span id as a column has it.
+pub(crate) fn number(id: SpanId) -> u64 {
+    u64::from_be_bytes(id.bytes())
+}
+
+/// The kind in a term.
+pub(crate) fn kind_byte(kind: SpanKind) -> u8 {
+    match kind {
+        SpanKind::Unspecified => b'0',
+        SpanKind::Internal => b'1',
+        SpanKind::Server => b'2',
+        SpanKind::Client => b'3',
+        SpanKind::Producer => b'4',
+        SpanKind::Consumer => b'5',
+    }
+}
+
+/// The kind of a term's byte.
+pub(crate) fn kind_of_byte(byte: u8) -> SpanKind {
+    SpanKind::from_otlp(i32::from(byte.wrapping_sub(b'0')))
 }
 
 fn bound(bytes: &mut Vec<u8>, start: usize) {
@@ -210,7 +249,7 @@ mod tests {
         let long = "é".repeat(1000);
         for (service, name) in [("api", "send orders"), ("a\0b", ""), ("", "x\0y"), (&*long, &*long)] {
             terms.push_operation(service, b'4', name);
-            let (_, term) = terms.get(terms.len() - 1).unwrap();
+            let (_, term) = terms.iter().last().unwrap();
             assert_eq!(parse_operation(term), Some((listed(service), b'4', listed(name))));
         }
         assert_eq!(parse_operation(b"s"), None);
@@ -224,7 +263,7 @@ mod tests {
         terms.push(Signal::Traces, Column::Attribute, &[&long, b"1"]);
         terms.push(Signal::Traces, Column::Attribute, &[&long, b"2"]);
         terms.push(Signal::Traces, Column::Attribute, &[&long, b"1"]);
-        let [one, two, again] = [0, 1, 2].map(|i| terms.get(i).unwrap().1.to_vec());
+        let [one, two, again] = [0, 1, 2].map(|i| terms.slice(i..i + 1).next().unwrap().1.to_vec());
         assert_eq!((one.len(), two.len()), (LONGEST_TERM, LONGEST_TERM));
         assert_ne!(one, two);
         assert_eq!(one, again);

@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use throughline_otlp::{Signal, Span, SpanKind, TraceId, UnixNanos};
-
-use crate::query::Query;
+use throughline_otlp::{SpanKind, TraceId, UnixNanos};
 
 /// Conditions that all hold on the same span (or log record). What is `None` or empty asks nothing.
 ///
@@ -71,20 +69,6 @@ pub struct Operation {
     pub kind: SpanKind,
 }
 
-/// One message on its way through a broker: what the spans on both sides of the hop have in common even if the trace
-/// context between them was lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hop {
-    /// `messaging.system`
-    pub system: String,
-    /// `messaging.destination.name`
-    pub destination: String,
-    /// `messaging.destination.partition.id`
-    pub partition: String,
-    /// `messaging.kafka.offset`
-    pub offset: String,
-}
-
 impl Default for Search {
     /// Everything, newest twenty.
     fn default() -> Self {
@@ -100,13 +84,5 @@ impl Default for Search {
             attributes: Vec::new(),
             limit: 20,
         }
-    }
-}
-
-impl Search {
-    /// Whether a span meets every condition: which spans of a found trace it was found by.
-    #[must_use]
-    pub fn matches(&self, span: &Span) -> bool {
-        Query::search(Signal::Traces, self).matches_span(span)
     }
 }

@@ -8,12 +8,13 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use throughline_otlp::{Signal, TraceId, UnixNanos, split_logs, split_traces};
+use throughline_otlp::{Signal, TraceId, UnixNanos};
 
 use crate::block::View;
+use crate::chunk::Chunk;
 use crate::error::StoreError;
 use crate::folder::{Folder, SetAside};
-use crate::memory::{Chunk, Content, Memory};
+use crate::memory::{Memory, Slot};
 use crate::newest::Damage;
 use crate::options::StoreOptions;
 use crate::writer::Writer;
@@ -147,7 +148,7 @@ impl Store {
         if self.committed().is_some_and(|committed| ingest.position <= committed) {
             return Ok(Vec::new());
         }
-        let chunk = Arc::new(decode(ingest)?);
+        let chunk = Arc::new(read(ingest)?);
         let traces = chunk.traces();
         loop {
             {
@@ -248,7 +249,7 @@ impl Store {
     }
 
     /// As [`Store::snapshot`], of memory only what belongs to the trace.
-    pub(crate) fn snapshot_of(&self, id: TraceId) -> (Vec<crate::memory::Slot>, Snapshot) {
+    pub(crate) fn snapshot_of(&self, id: TraceId) -> (Vec<Slot>, Snapshot) {
         let shared = self.read();
         let memories = shared.flushing.as_deref().into_iter().chain([&shared.active]);
         let slots = memories.flat_map(|memory| memory.trace(id)).collect();
@@ -340,15 +341,13 @@ impl Shared {
     }
 }
 
-fn decode(ingest: Ingest<'_>) -> Result<Chunk, StoreError> {
+fn read(ingest: Ingest<'_>) -> Result<Chunk, StoreError> {
     let Ingest { position, arrived, signal, otlp } = ingest;
-    let wire = |source| StoreError::Wire { position, source };
-    let content = match signal {
-        Signal::Traces => Content::Spans(split_traces(otlp).map_err(wire)?),
-        Signal::Logs => Content::Logs(split_logs(otlp).map_err(wire)?),
-        Signal::Metrics => return Err(StoreError::Metrics { position }),
-    };
-    Ok(Chunk { position, arrived, content })
+    match signal {
+        Signal::Traces | Signal::Logs => Chunk::read(position, arrived, signal, otlp)
+            .map_err(|source| StoreError::Wire { position, source }),
+        Signal::Metrics => Err(StoreError::Metrics { position }),
+    }
 }
 
 #[cfg(test)]

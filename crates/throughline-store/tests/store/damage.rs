@@ -118,30 +118,38 @@ fn a_broken_manifest_is_put_aside_because_blocks_describe_themselves() {
 }
 
 #[test]
-fn a_newer_format_is_refused_and_left_alone() {
-    let newer = FORMAT_VERSION + 1;
-    let refused = |dir: &Path, options: &StoreOptions, file: &str| {
-        let before = fs::read_dir(dir).unwrap().count();
-        let error = Store::open(dir, options.clone()).err().unwrap();
-        assert!(matches!(error, StoreError::NewerFormat { found, .. } if found == newer), "{error}");
-        assert!(error.to_string().contains(file), "{error}");
-        assert!(error.to_string().contains("use a newer throughline"), "{error}");
-        assert_eq!(fs::read_dir(dir).unwrap().count(), before);
-    };
-    let raise = |path: &Path| {
-        let text = fs::read_to_string(path).unwrap();
-        let raised = text
-            .replace(&format!("\"format\": {FORMAT_VERSION}"), &format!("\"format\": {newer}"))
-            .replace(&format!("\\\"format\\\":{FORMAT_VERSION}"), &format!("\\\"format\\\":{newer}"));
-        assert_ne!(raised, text);
-        fs::write(path, raised).unwrap();
-    };
-    let (dir, options) = three_blocks();
-    raise(&dir.path().join("store.json"));
-    refused(dir.path(), &options, "store.json");
-    let (dir, options) = three_blocks();
-    raise(&directories(dir.path(), "")[1].join("meta.json"));
-    refused(dir.path(), &options, "block-0000000001");
+fn another_format_is_refused_and_left_alone() {
+    for (other, advice) in [
+        (FORMAT_VERSION + 1, "use a newer throughline"),
+        (FORMAT_VERSION - 1, "use the throughline that wrote it"),
+    ] {
+        let refused = |dir: &Path, options: &StoreOptions, file: &str| {
+            let before = fs::read_dir(dir).unwrap().count();
+            let error = Store::open(dir, options.clone()).err().unwrap();
+            let found = match error {
+                StoreError::NewerFormat { found, .. } | StoreError::OlderFormat { found, .. } => found,
+                _ => panic!("{error}"),
+            };
+            assert_eq!(found, other, "{error}");
+            assert!(error.to_string().contains(file), "{error}");
+            assert!(error.to_string().contains(advice), "{error}");
+            assert_eq!(fs::read_dir(dir).unwrap().count(), before);
+        };
+        let rewrite = |path: &Path| {
+            let text = fs::read_to_string(path).unwrap();
+            let written = text
+                .replace(&format!("\"format\": {FORMAT_VERSION}"), &format!("\"format\": {other}"))
+                .replace(&format!("\\\"format\\\":{FORMAT_VERSION}"), &format!("\\\"format\\\":{other}"));
+            assert_ne!(written, text);
+            fs::write(path, written).unwrap();
+        };
+        let (dir, options) = three_blocks();
+        rewrite(&dir.path().join("store.json"));
+        refused(dir.path(), &options, "store.json");
+        let (dir, options) = three_blocks();
+        rewrite(&directories(dir.path(), "")[1].join("meta.json"));
+        refused(dir.path(), &options, "block-0000000001");
+    }
 }
 
 #[test]
