@@ -50,20 +50,24 @@ impl Outcome for Infallible {
     }
 }
 
-/// The type `!` by a name that stable Rust has: what a function that never returns returns.
-trait Returns {
-    type Output;
-}
-
-impl<R> Returns for fn() -> R {
-    type Output = R;
-}
-
 /// A handler that never returns, a loop for one: it can only panic or be dropped, which its span tells.
-impl Outcome for <fn() -> ! as Returns>::Output {
+impl Outcome for never::Never {
     fn failure(&self) -> Option<Failure> {
         match *self {}
     }
+}
+
+/// The type `!`, which stable Rust lets nobody name but as what a function returns.
+mod never {
+    pub trait Returns {
+        type Output;
+    }
+
+    impl<R> Returns for fn() -> R {
+        type Output = R;
+    }
+
+    pub type Never = <fn() -> ! as Returns>::Output;
 }
 
 impl<T, E: Display + 'static> Outcome for Result<T, E> {

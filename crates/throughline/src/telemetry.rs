@@ -17,6 +17,9 @@
 //!   [`Telemetry::dropped_spans`], the metric `otel.sdk.processor.span.processed`, and a line in the log.
 //! - **Logs**: each `tracing` event (and each record of the `log` crate) goes to standard error and to the backend, with
 //!   the trace id, span id and correlation id it was written under, inside a `tracing` span or a handler alike.
+//! - **Each line once**: a log record is not an event of its `tracing` span as well. Two things of it still show on the span:
+//!   an event of level `ERROR` marks it as failed, and what `#[instrument(err)]` returns is its exception. (Without a log
+//!   exporter, `OTEL_LOGS_EXPORTER=none`, all `tracing` events are events of their spans: they would be nowhere else.)
 //! - **Metrics** each ten seconds.
 //! - **Propagation**: [`Propagator`](crate::Propagator), throughline's own, as the process's global propagator.
 //! - **One filter** for all of it. A filter per layer loses spans once a library logs through the `log` crate.
@@ -59,6 +62,7 @@ mod pipeline;
 mod processors;
 mod settings;
 mod subscriber;
+mod tracing_spans;
 
 use std::fmt;
 

@@ -10,6 +10,9 @@ use opentelemetry::{
     trace::{Span as _, SpanContext, TraceContextExt as _, TraceFlags, Tracer as _, TracerProvider as _},
 };
 
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use tracing_subscriber::layer::SubscriberExt as _;
+
 use self::sink::{Answer, Sink};
 use super::{
     intake::Counts,
@@ -173,6 +176,40 @@ fn a_log_record_carries_trace_span_and_correlation_id() {
             format!("own field | {trace} | mine"),
         ]
     );
+}
+
+/// Names of the events on the one span, its status, and the texts of the log records.
+fn said(exporter: &str) -> (Vec<String>, StatusCode, Vec<String>) {
+    let sink = Sink::start(Answer::Ok);
+    let pipeline = pipeline(&sink, &[("OTEL_LOGS_EXPORTER", exporter)]);
+    let subscriber = tracing_subscriber::registry().with(subscriber::layer(&pipeline));
+    tracing::subscriber::with_default(subscriber, || {
+        let span = tracing::info_span!("work");
+        tracing::info!(parent: &span, "before it runs");
+        span.in_scope(|| {
+            tracing::info!(orders = 7, "inside");
+            tracing::error!(error = "it broke");
+            crate::Span::current().event("the application's own", []);
+        });
+    });
+    pipeline.shutdown().unwrap();
+    let [span] = sink.spans().try_into().unwrap();
+    let status = span.status.map(|status| status.code()).unwrap();
+    let names = span.events.into_iter().map(|event| event.name).collect();
+    let mut logs: Vec<_> = sink.logs().iter().map(sink::summary).collect();
+    logs.sort();
+    (names, status, logs)
+}
+
+#[test]
+fn what_is_said_inside_a_tracing_span_is_said_once() {
+    let (events, status, logs) = said("otlp");
+    assert_eq!(events, ["exception", "the application's own"]);
+    assert_eq!((logs.len(), status), (3, StatusCode::Error), "{logs:?}");
+
+    let (events, status, logs) = said("none");
+    assert_eq!(events, ["before it runs", "inside", "exception", "the application's own"]);
+    assert_eq!((logs.len(), status), (0, StatusCode::Error), "{logs:?}");
 }
 
 #[test]
