@@ -4,7 +4,7 @@
 //! - [`attribute`]: what is written today, by registry name.
 //! - [`own`]: names of throughline where the registry has none, and the two names of the source (`linked_trace_id_*`).
 //! - [`legacy`]: what the profile `legacy` writes and what older instrumentation wrote.
-//! - [`metric`]: the four messaging metrics of v1.44.
+//! - [`metric`]: the messaging and HTTP metrics of v1.44.
 //! - [`header`]: the headers a message carries.
 //! - [`current_name`]: an older attribute name to today's.
 

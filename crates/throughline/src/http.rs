@@ -34,9 +34,22 @@
 //! 400 and above is an error there.
 //!
 //! Queries and credentials in URLs are never written on spans.
+//!
+//! # Metrics
+//!
+//! Each side records its stable histogram, in seconds, sampled or not, from the span's beginning to its end:
+//!
+//! | metric | labels |
+//! |---|---|
+//! | `http.server.request.duration` | `http.request.method`, `url.scheme`, `http.route` if it is known, `http.response.status_code`, `error.type` if it failed |
+//! | `http.client.request.duration` | `http.request.method`, `server.address`, `server.port`, `http.response.status_code`, `error.type` if it failed |
+//!
+//! The route is the router's template and never a path; a method that is none of the known ones is `_OTHER`. With
+//! [`set_metrics`](crate::settings::set_metrics) they are switched off.
 
 mod body;
 mod client;
+mod exchange;
 mod headers;
 mod server;
 
@@ -46,9 +59,10 @@ pub use server::{Server, ServerFuture, ServerLayer};
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use ::http::Method;
+use ::http::{Method, Uri};
 
-use crate::{ActiveSpan, outcome::panic_failure};
+use self::exchange::Exchange;
+use crate::outcome::panic_failure;
 
 /// Whether callers are part of the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,16 +73,16 @@ pub enum Trust {
     PublicEdge,
 }
 
-/// One step of a request's work, inside its span. A panic ends the span and goes on.
-fn step<R>(span: &mut Option<ActiveSpan>, work: impl FnOnce() -> R) -> R {
-    let current = span.as_ref().map(ActiveSpan::enter);
+/// One step of a request's work, inside its span. A panic ends the exchange and goes on.
+fn step<R>(exchange: &mut Option<Exchange>, work: impl FnOnce() -> R) -> R {
+    let current = exchange.as_ref().map(Exchange::enter);
     // Unwind safe: nothing of the work is looked at after a panic, it goes straight on to the caller.
     let done = catch_unwind(AssertUnwindSafe(work));
     drop(current);
     done.unwrap_or_else(|payload| {
-        if let Some(span) = span.take() {
+        if let Some(exchange) = exchange.take() {
             let failure = panic_failure(&*payload);
-            span.fail(&failure.message, failure.error_type);
+            exchange.fail(&failure.message, failure.error_type);
         }
         resume_unwind(payload)
     })
@@ -79,6 +93,11 @@ fn method_name(method: &Method) -> &'static str {
     const KNOWN: [&str; 10] =
         ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "CONNECT", "QUERY"];
     KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("_OTHER")
+}
+
+/// The scheme of a request to us; one that a caller has made up is none.
+fn scheme(uri: &Uri) -> &'static str {
+    if uri.scheme_str() == Some("https") { "https" } else { "http" }
 }
 
 /// `POST /orders/{id}` if the route is known, else `POST`: a path holds ids, and each would be a name of its own.

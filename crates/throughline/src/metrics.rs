@@ -1,7 +1,11 @@
-//! The four messaging metrics of v1.44, through the global meter provider. Recorded whether or not a span is sampled.
+//! The four messaging metrics of v1.44 and the two of HTTP, through the global meter provider. Recorded whether or not a span
+//! is sampled.
 //!
-//! Labels are system, operation, destination, consumer group, the server's address and port where they are known, and
+//! Labels of messaging are system, operation, destination, consumer group, the server's address and port where they are known, and
 //! `error.type`. The partition is left out on purpose: it multiplies every series by the number of partitions.
+
+#[cfg(feature = "http")]
+pub(crate) mod http;
 
 use crate::settings::{self, Metrics};
 use crate::span::Server;
@@ -22,6 +26,10 @@ struct Instruments {
     process: Histogram<f64>,
     sent: Counter<u64>,
     consumed: Counter<u64>,
+    #[cfg(feature = "http")]
+    http_server: Histogram<f64>,
+    #[cfg(feature = "http")]
+    http_client: Histogram<f64>,
     events: Counter<u64>,
 }
 
@@ -38,6 +46,10 @@ impl Instruments {
             process: seconds(metric::PROCESS_DURATION, "Duration of processing a message or batch."),
             sent: count(metric::CLIENT_SENT_MESSAGES, "{message}", "Messages sent."),
             consumed: count(metric::CLIENT_CONSUMED_MESSAGES, "{message}", "Messages delivered."),
+            #[cfg(feature = "http")]
+            http_server: seconds(metric::HTTP_SERVER_REQUEST_DURATION, "Duration of HTTP server requests."),
+            #[cfg(feature = "http")]
+            http_client: seconds(metric::HTTP_CLIENT_REQUEST_DURATION, "Duration of HTTP client requests."),
             events: count(
                 metric::THROUGHLINE_EVENTS,
                 "{event}",

@@ -30,7 +30,7 @@ pub enum MessageKeys {
     Hidden,
 }
 
-/// Whether the four messaging metrics are recorded.
+/// Whether metrics are recorded: the four of messaging, the two of HTTP, and our own counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metrics {
     /// Recorded through the global meter provider (the default).
@@ -99,7 +99,7 @@ pub fn metrics() -> Metrics {
     if METRICS.load(Relaxed) == Metrics::On as u8 { Metrics::On } else { Metrics::Off }
 }
 
-/// Switches the messaging metrics on or off.
+/// Switches the metrics on or off.
 pub fn set_metrics(metrics: Metrics) {
     METRICS.store(metrics as u8, Relaxed);
 }

@@ -11,9 +11,13 @@ use throughline_semconv::attribute;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{method_name, server::failed, span_name, step};
+use super::{exchange::Exchange, method_name, span_name, step};
 use crate::{
-    ActiveSpan, SpanSpec, inject_context, outcome::error_type, retain_baggage, settings::is_baggage_allowed,
+    inject_context,
+    metrics::http::{Request as Measured, Side},
+    outcome::error_type,
+    retain_baggage,
+    settings::is_baggage_allowed,
     span::call,
 };
 
@@ -59,28 +63,31 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let active = spec(&request).start();
-        let outgoing = retain_baggage(active.span().context(), is_baggage_allowed);
+        let exchange = begin(&request);
+        let outgoing = retain_baggage(exchange.span().context(), is_baggage_allowed);
         let headers = std::mem::take(request.headers_mut());
         *request.headers_mut() = inject_context(&outgoing, headers);
-        let mut span = Some(active);
-        let inner = step(&mut span, || self.inner.call(request));
-        ClientFuture { inner, span }
+        let mut exchange = Some(exchange);
+        let inner = step(&mut exchange, || self.inner.call(request));
+        ClientFuture { inner, exchange }
     }
 }
 
-fn spec<B>(request: &Request<B>) -> SpanSpec {
+fn begin<B>(request: &Request<B>) -> Exchange {
     let method = method_name(request.method());
     let uri = request.uri();
     let mut spec = call(span_name(method, None)).set(attribute::HTTP_REQUEST_METHOD, method);
+    let mut measured = Measured::begin(Side::Client, method);
     if let Some(host) = uri.host() {
+        measured.label(attribute::SERVER_ADDRESS, host.to_owned());
         spec =
             spec.set(attribute::SERVER_ADDRESS, host.to_owned()).set(attribute::URL_FULL, shown(uri, host));
     }
     if let Some(port) = uri.port_u16().or_else(|| default_port(uri)) {
+        measured.label(attribute::SERVER_PORT, i64::from(port));
         spec = spec.set(attribute::SERVER_PORT, i64::from(port));
     }
-    spec
+    Exchange::begin(Side::Client, spec, measured)
 }
 
 /// The URL without credentials and query, either of which may hold a secret.
@@ -103,7 +110,7 @@ pin_project_lite::pin_project! {
     pub struct ClientFuture<F> {
         #[pin]
         inner: F,
-        span: Option<ActiveSpan>,
+        exchange: Option<Exchange>,
     }
 }
 
@@ -116,18 +123,14 @@ where
 
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = ready!(step(this.span, || this.inner.poll(task)));
-        let active = this.span.take().expect("a finished future is not polled again");
+        let answer = ready!(step(this.exchange, || this.inner.poll(task)));
+        let mut exchange = this.exchange.take().expect("a finished future is not polled again");
         match &answer {
             Ok(response) => {
-                let status = response.status();
-                active.span().set(attribute::HTTP_RESPONSE_STATUS_CODE, i64::from(status.as_u16()));
-                if status.is_client_error() || status.is_server_error() {
-                    failed(active.span(), status);
-                }
-                active.end();
+                exchange.answered(response.status());
+                exchange.end();
             }
-            Err(error) => active.fail(error, error_type(error)),
+            Err(error) => exchange.fail(error, error_type(error)),
         }
         Poll::Ready(answer)
     }

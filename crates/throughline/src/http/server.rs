@@ -12,17 +12,15 @@ use ::http::{
     header::{CONTENT_LENGTH, HOST},
 };
 use http_body::Body;
-use opentelemetry::{
-    Context,
-    trace::{Status, TraceContextExt as _},
-};
+use opentelemetry::{Context, trace::TraceContextExt as _};
 use throughline_semconv::{attribute, header, own};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{TracedBody, Trust, method_name, span_name, step};
+use super::{TracedBody, Trust, exchange::Exchange, method_name, scheme, span_name, step};
 use crate::{
-    ActiveSpan, Incoming, Span, SpanSpec, TraceParent, correlation, extract,
+    Incoming, Span, SpanSpec, TraceParent, correlation, extract,
+    metrics::http::{Request as Measured, Side},
     outcome::error_type,
     span::{serve, tracer},
 };
@@ -87,25 +85,34 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let mut span = Some(self.layer.spec(&request).start());
+        let mut exchange = Some(self.layer.begin(&request));
         let bodiless = request.method() == Method::HEAD;
-        let inner = step(&mut span, || self.inner.call(request));
-        ServerFuture { inner, span, bodiless }
+        let inner = step(&mut exchange, || self.inner.call(request));
+        ServerFuture { inner, exchange, bodiless }
     }
 }
 
 impl ServerLayer {
-    fn spec<B>(&self, request: &Request<B>) -> SpanSpec {
+    fn begin<B>(&self, request: &Request<B>) -> Exchange {
         let method = method_name(request.method());
+        let scheme = scheme(request.uri());
         let route = self.route.as_ref().and_then(|route| route(request.extensions()));
-        let incoming = extract(request.headers());
+        let mut measured = Measured::begin(Side::Server, method);
+        measured.label(attribute::URL_SCHEME, scheme);
         let mut spec = serve(span_name(method, route.as_deref()))
             .set(attribute::HTTP_REQUEST_METHOD, method)
             .set(attribute::URL_PATH, request.uri().path().to_owned())
-            .set(attribute::URL_SCHEME, request.uri().scheme_str().unwrap_or("http").to_owned());
+            .set(attribute::URL_SCHEME, scheme);
         if let Some(route) = route {
+            measured.label(attribute::HTTP_ROUTE, route.clone());
             spec = spec.set(attribute::HTTP_ROUTE, route);
         }
+        Exchange::begin(Side::Server, self.with_caller(request, spec), measured)
+    }
+
+    /// Who calls, and how far that is believed.
+    fn with_caller<B>(&self, request: &Request<B>, mut spec: SpanSpec) -> SpanSpec {
+        let incoming = extract(request.headers());
         if let Some(host) = host(request) {
             spec = spec.set(attribute::SERVER_ADDRESS, host);
         }
@@ -152,7 +159,7 @@ pin_project_lite::pin_project! {
     pub struct ServerFuture<F> {
         #[pin]
         inner: F,
-        span: Option<ActiveSpan>,
+        exchange: Option<Exchange>,
         bodiless: bool,
     }
 }
@@ -167,12 +174,12 @@ where
 
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = ready!(step(this.span, || this.inner.poll(task)));
-        let span = this.span.take().expect("a finished future is not polled again");
+        let answer = ready!(step(this.exchange, || this.inner.poll(task)));
+        let exchange = this.exchange.take().expect("a finished future is not polled again");
         Poll::Ready(match answer {
-            Ok(response) => Ok(answered(response, span, *this.bodiless)),
+            Ok(response) => Ok(answered(response, exchange, *this.bodiless)),
             Err(error) => {
-                span.fail(&error, error_type(&error));
+                exchange.fail(&error, error_type(&error));
                 Err(error)
             }
         })
@@ -182,31 +189,19 @@ where
 /// Puts the status on the span and the trace into the answer; the span goes on in the body.
 fn answered<R: Body>(
     mut response: Response<R>,
-    active: ActiveSpan,
+    mut exchange: Exchange,
     bodiless: bool,
 ) -> Response<TracedBody<R>> {
     let status = response.status();
-    active.span().set(attribute::HTTP_RESPONSE_STATUS_CODE, i64::from(status.as_u16()));
-    let error = status.is_server_error().then_some(status);
-    name_trace(response.headers_mut(), active.span());
+    exchange.answered(status);
+    name_trace(response.headers_mut(), exchange.span());
     let bodiless = bodiless
         || status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let length = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     response.map(|body| {
-        if bodiless {
-            TracedBody::ended(body, active, error)
-        } else {
-            TracedBody::new(body, active, error, length)
-        }
+        if bodiless { TracedBody::ended(body, exchange) } else { TracedBody::new(body, exchange, length) }
     })
-}
-
-/// An answer that says of itself that it failed; no exception was seen, so none is recorded.
-pub(super) fn failed(span: &Span, status: StatusCode) {
-    span.set(attribute::ERROR_TYPE, status.as_str().to_owned());
-    let reason = status.canonical_reason().unwrap_or("unknown status");
-    span.context().span().set_status(Status::error(format!("{} {reason}", status.as_str())));
 }
 
 /// `traceresponse` names our span: where there is none (the caller does not sample), its id would be the caller's own.
