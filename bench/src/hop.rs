@@ -36,15 +36,33 @@ pub enum Row {
     WithTracestate,
     /// Sampled, without one.
     WithoutTracestate,
-    /// Not sampled.
+    /// Not sampled, as the sampler says when it is asked.
     Unsampled,
+    /// Not sampled, and the set-up code has told us that the sampler follows its parents, as our own set-up does.
+    UnsampledSamplerKnown,
+}
+
+impl Row {
+    /// Whether its spans are exported.
+    #[must_use]
+    pub fn is_sampled(self) -> bool {
+        matches!(self, Self::WithTracestate | Self::WithoutTracestate)
+    }
+
+    /// Says of the providers what this row has set-up code say.
+    pub fn declare_providers(self) {
+        match self {
+            Self::UnsampledSamplerKnown => throughline::parent_based_providers_are_set(),
+            _ => throughline::providers_are_set(),
+        }
+    }
 }
 
 impl Message {
     /// A message of this row: traceparent, four baggage values, a correlation id.
     #[must_use]
     pub fn new(row: Row) -> Self {
-        let flags = if row == Row::Unsampled { "00" } else { "01" };
+        let flags = if row.is_sampled() { "01" } else { "00" };
         let traceparent = format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}");
         let put = |headers: OwnedHeaders, key, value: &str| {
             headers.insert(Header { key, value: Some(value.as_bytes()) })

@@ -56,8 +56,10 @@ impl Loop {
             .set("enable.auto.commit", "false")
             .set("linger.ms", "5")
             .set("queue.buffering.max.messages", "200000");
-        let from = format!("bench-in-{row:?}");
-        let to = format!("bench-out-{row:?}");
+        // A broker may outlive a run.
+        let run = std::process::id();
+        let from = format!("bench-in-{row:?}-{run}");
+        let to = format!("bench-out-{row:?}-{run}");
         let admin: AdminClient<DefaultClientContext> = config.create()?;
         let topics = [&from, &to].map(|name| NewTopic::new(name, 1, TopicReplication::Fixed(1)));
         for created in admin.create_topics(&topics, &AdminOptions::new()).await? {

@@ -23,10 +23,11 @@ const ROUNDS: usize = 7;
 const QUEUE: usize = 1 << 16;
 
 fn main() {
-    if let [_, only, who] = std::env::args().collect::<Vec<_>>().as_slice()
-        && only == "--only"
-    {
-        return for_a_profiler(who);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["--only", who] => return for_a_profiler(who, Row::WithoutTracestate),
+        ["--only", who, "unsampled"] => return for_a_profiler(who, Row::Unsampled),
+        _ => {}
     }
     same_job();
     let (provider, received) = pipeline::stock(QUEUE);
@@ -49,7 +50,7 @@ fn main() {
         set_metrics(metrics);
         let meter = meters.meter("by-hand");
         let by_hand = ByHand::new((metrics == Metrics::On).then_some(&meter));
-        for row in [Row::WithTracestate, Row::WithoutTracestate, Row::Unsampled] {
+        for row in [Row::WithTracestate, Row::WithoutTracestate, Row::Unsampled, Row::UnsampledSamplerKnown] {
             created += measure(row, metrics, &by_hand, &provider);
         }
     }
@@ -57,13 +58,14 @@ fn main() {
     report_spans(created, &received);
 }
 
-/// One contender alone, sampled and without a tracestate: `hop --only ours`, under a profiler that counts.
-fn for_a_profiler(who: &str) {
+/// One contender alone: `hop --only ours` (sampled, without a tracestate) or `hop --only ours unsampled`, under a profiler
+/// that counts.
+fn for_a_profiler(who: &str, row: Row) {
     let (provider, _) = pipeline::stock(QUEUE);
     opentelemetry::global::set_tracer_provider(provider.clone());
-    throughline::providers_are_set();
+    row.declare_providers();
     set_metrics(Metrics::Off);
-    let message = Message::new(Row::WithoutTracestate);
+    let message = Message::new(row);
     let by_hand = ByHand::new(None);
     for _ in 0..HOPS {
         black_box(if who == "ours" { ours(&message) } else { by_hand.hop(&message) });
@@ -72,6 +74,7 @@ fn for_a_profiler(who: &str) {
 }
 
 fn measure(row: Row, metrics: Metrics, by_hand: &ByHand, provider: &SdkTracerProvider) -> u64 {
+    row.declare_providers();
     let message = Message::new(row);
     let time = |hop: &dyn Fn(&Message) -> OwnedHeaders| {
         let before = cpu_nanos();
@@ -98,7 +101,7 @@ fn measure(row: Row, metrics: Metrics, by_hand: &ByHand, provider: &SdkTracerPro
         );
     }
     let spans = 2 * 2 * (HOPS * ROUNDS as u64 + 1);
-    if row == Row::Unsampled { 0 } else { spans }
+    if row.is_sampled() { spans } else { 0 }
 }
 
 fn report_spans(created: u64, received: &Received) {

@@ -21,7 +21,14 @@ async fn main() -> ExitCode {
         eprintln!("run `cargo xtask bench kafka`: it starts Kafka and sets THROUGHLINE_KAFKA_BOOTSTRAP");
         return ExitCode::from(2);
     };
-    match table(&bootstrap).await {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let ran = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["--only", who] => for_a_profiler(&bootstrap, who, Row::Unsampled).await,
+        ["--only", who, "known"] => for_a_profiler(&bootstrap, who, Row::UnsampledSamplerKnown).await,
+        ["--only", who, "sampled"] => for_a_profiler(&bootstrap, who, Row::WithoutTracestate).await,
+        _ => table(&bootstrap).await,
+    };
+    match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench kafka: {error}");
@@ -43,11 +50,12 @@ async fn table(bootstrap: &str) -> Result<(), Box<dyn std::error::Error>> {
     );
     println!("|---|---|---|---|---|");
     let mut created = 0;
-    for row in [Row::Unsampled, Row::WithoutTracestate] {
+    for row in [Row::Unsampled, Row::UnsampledSamplerKnown, Row::WithoutTracestate] {
+        row.declare_providers();
         let bench = Loop::new(bootstrap, row, MESSAGES).await?;
         let rounds = rounds(&bench, &provider).await?;
         print(row, &rounds);
-        if row != Row::Unsampled {
+        if row.is_sampled() {
             created += 2 * 2 * u64::from(MESSAGES) * ROUNDS as u64;
         }
     }
@@ -56,6 +64,24 @@ async fn table(bootstrap: &str) -> Result<(), Box<dyn std::error::Error>> {
         "\nspans created {created}, received by the exporter {got}, dropped {}",
         created.saturating_sub(got)
     );
+    Ok(())
+}
+
+/// One contender alone, unsampled or as a second word says: `kafka --only ours sampled`, under a profiler.
+async fn for_a_profiler(bootstrap: &str, who: &str, row: Row) -> Result<(), Box<dyn std::error::Error>> {
+    let (provider, _) = pipeline::stock(QUEUE);
+    opentelemetry::global::set_tracer_provider(provider.clone());
+    row.declare_providers();
+    set_metrics(Metrics::Off);
+    let bench = Loop::new(bootstrap, row, MESSAGES).await?;
+    for _ in 0..ROUNDS {
+        let run = match who {
+            "untraced" => bench.untraced(&provider).await?,
+            "hand" => bench.by_hand(&provider).await?,
+            _ => bench.ours(&provider).await?,
+        };
+        println!("{who}: {:.2} us of CPU a message, {:.0} messages a second", run.cpu_micros, run.per_second);
+    }
     Ok(())
 }
 

@@ -126,7 +126,7 @@ pub fn with_correlation_id(cx: &Context, id: impl AsRef<str>) -> Result<Context,
 /// The tenant of a context: what its message or [`with_tenant`] said, else its baggage's `tenant.id`.
 #[must_use]
 pub fn tenant(cx: &Context) -> Option<Arc<str>> {
-    carried(cx).and_then(|carried| carried.tenant.clone()).or_else(|| baggage_tenant(cx))
+    tenant_of(cx, carried(cx))
 }
 
 /// The same context for another tenant. It travels as `x-tenant-id`.
@@ -150,9 +150,11 @@ pub(crate) fn derived(trace_id: opentelemetry::trace::TraceId) -> Arc<str> {
     String::from_utf8_lossy(&first_half(trace_id)).into()
 }
 
-pub(crate) fn baggage_tenant(cx: &Context) -> Option<Arc<str>> {
-    match carried(cx).and_then(|carried| carried.baggage.as_ref()) {
-        Some(raw) if raw.is_still_in(cx) => raw.tenant.clone(),
+/// [`tenant`] of a context that is known to carry this.
+pub(crate) fn tenant_of(cx: &Context, carried: Option<&Carried>) -> Option<Arc<str>> {
+    match carried {
+        Some(Carried { tenant: Some(tenant), .. }) => Some(Arc::clone(tenant)),
+        Some(Carried { baggage: Some(raw), .. }) if raw.is_still_in(cx) => raw.tenant.clone(),
         _ => tenant_in(cx.baggage()),
     }
 }

@@ -99,9 +99,9 @@ pub use lineage::{Contribution, Contributor, Lineage, extract_batch_lineage};
 pub use outcome::{ErrorRef, Failure, NameError, Outcome, name_by_cause, name_errors};
 pub use settings::{Profile, set_profile};
 pub use span::{
-    ActiveSpan, ContextMode, Meta, Payload, ProcessingSpan, Span, SpanSpec, Traced, commit, internal, poll,
-    process, providers_are_set, send, send_keeping_context, with_consumer_span, with_processing_span,
-    with_producer_span, with_tracer_provider,
+    ActiveSpan, ContextMode, Meta, Payload, ProcessingSpan, Span, SpanSpec, Traced, commit, internal,
+    parent_based_providers_are_set, poll, process, providers_are_set, send, send_keeping_context,
+    with_consumer_span, with_processing_span, with_producer_span, with_tracer_provider,
 };
 #[cfg(feature = "tokio")]
 pub use spawn::{spawn, spawn_blocking};

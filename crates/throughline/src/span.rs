@@ -23,7 +23,7 @@ pub(crate) use spec::Server;
 pub(crate) use spec::shown_key;
 pub use spec::{ContextMode, Payload, SpanSpec};
 pub(crate) use start::link;
-pub use tracer::{providers_are_set, with_tracer_provider};
+pub use tracer::{parent_based_providers_are_set, providers_are_set, with_tracer_provider};
 
 use crate::context::{Incoming, inject_context};
 use crate::correlation;
@@ -259,6 +259,16 @@ impl ActiveSpan {
         self.span.context.clone().attach()
     }
 
+    /// Lets go of the context of a span that keeps nothing. Says whether the end of the span is still worth waiting for.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn awaits_its_end(&mut self) -> bool {
+        let recording = self.span.is_recording();
+        if !recording {
+            self.span = Span::new(Context::new());
+        }
+        recording || self.measured.is_some()
+    }
+
     /// Ends the span well.
     pub fn end(mut self) {
         self.close(None);
@@ -279,6 +289,10 @@ impl ActiveSpan {
             return;
         }
         let span = self.span.context.span();
+        // Nothing said to it is kept, and its end would read the clock.
+        if self.measured.is_none() && !span.is_recording() {
+            return;
+        }
         let (batch, messages) = self.batch.as_ref().map_or((0, 0), BatchSlot::failed_of);
         if batch > 0 {
             span.set_attribute(KeyValue::new(own::BATCH_FAILED_COUNT, batch));

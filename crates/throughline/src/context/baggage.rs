@@ -28,6 +28,8 @@ pub(crate) struct RawBaggage {
     /// Holds only the parsed baggage (`Baggage` is not `Clone`, the context that holds it is). It also keeps the parsed
     /// value alive, so that "unchanged" can be told by address.
     pub(crate) context: Context,
+    /// Where `context` has it.
+    parsed_at: usize,
     /// What its `tenant.id` says, if that can be one.
     pub(crate) tenant: Option<Arc<str>>,
 }
@@ -35,7 +37,7 @@ pub(crate) struct RawBaggage {
 impl RawBaggage {
     /// Whether `context` still has exactly this baggage, untouched since it arrived.
     pub(crate) fn is_still_in(&self, context: &Context) -> bool {
-        std::ptr::eq(context.baggage(), self.context.baggage())
+        std::ptr::from_ref(context.baggage()).addr() == self.parsed_at
     }
 }
 
@@ -52,7 +54,8 @@ pub(crate) fn remember(raw: &[u8]) -> RawBaggage {
         let (baggage, fit_to_forward) = parse(raw);
         let context = if baggage.is_empty() { Context::new() } else { Context::new().with_baggage(baggage) };
         let tenant = tenant_in(context.baggage());
-        let parsed = RawBaggage { raw: raw.into(), fit_to_forward, context, tenant };
+        let parsed_at = std::ptr::from_ref(context.baggage()).addr();
+        let parsed = RawBaggage { raw: raw.into(), fit_to_forward, context, parsed_at, tenant };
         if raw.len() > MAX_BYTES {
             return parsed; // a stranger's megabyte is not worth a place
         }

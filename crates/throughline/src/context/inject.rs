@@ -2,7 +2,7 @@
 
 use super::baggage::{self, Encoded};
 use super::{Carried, TraceParent, carried, tracestate};
-use crate::correlation::{CarriedId, adopted, baggage_tenant, derived};
+use crate::correlation::{CarriedId, derived, tenant_of};
 use crate::counters::{Event, count};
 use crate::headers::{HeaderSink, HeaderSource, OWNED, Spelling};
 use crate::settings;
@@ -135,14 +135,14 @@ impl<'a> Outgoing<'a> {
         let parent = TraceParent::new(span.trace_id(), span.span_id(), flags);
         let correlation = match &present.correlation {
             id if id.is_refused() => None,
-            id => id.held().or_else(|| adopted(cx)).or_else(|| parent.map(|parent| derived(parent.trace_id))),
+            id => id
+                .held()
+                .or_else(|| carried.and_then(|carried| carried.correlation.clone()))
+                .or_else(|| parent.map(|parent| derived(parent.trace_id))),
         };
         let tenant = match &present.tenant {
             id if id.is_refused() => None,
-            id => id
-                .held()
-                .or_else(|| carried.and_then(|carried| carried.tenant.clone()))
-                .or_else(|| baggage_tenant(cx)),
+            id => id.held().or_else(|| tenant_of(cx, carried)),
         };
         Self {
             traceparent: parent.map(TraceParent::to_bytes),
@@ -216,11 +216,9 @@ fn state<'a>(span: &SpanContext, same_trace: Option<&'a Carried>) -> Option<Cow<
 
 /// Untouched baggage goes out as the bytes that came in.
 fn bytes_of_baggage<'a>(cx: &Context, carried: Option<&'a Carried>) -> Option<Cow<'a, [u8]>> {
-    if cx.baggage().is_empty() {
-        return None;
-    }
     match carried.and_then(|carried| carried.baggage.as_ref()) {
         Some(raw) if raw.fit_to_forward && raw.is_still_in(cx) => Some(Cow::Borrowed(&*raw.raw)),
+        _ if cx.baggage().is_empty() => None,
         _ => {
             let Encoded { value, over_limit } = baggage::encode(cx.baggage(), &|_| true);
             if over_limit > 0 {

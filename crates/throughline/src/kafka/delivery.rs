@@ -22,8 +22,13 @@ type Reported = <DeliveryFuture as Future>::Output;
 /// The result of a send, as [`DeliveryFuture`] gives it. Dropping it cancels nothing: the send span ends at the delivery
 /// report all the same.
 #[must_use = "dropping it is fire and forget; the record is sent and its span ends either way"]
-pub struct TracedDelivery {
-    report: Arc<Report>,
+pub struct TracedDelivery(Awaited);
+
+enum Awaited {
+    /// By the sender alone: the span is not sampled, and nothing is measured.
+    BySender(DeliveryFuture),
+    /// By the span as well.
+    BySpan(Arc<Report>),
 }
 
 /// An open send span.
@@ -68,12 +73,16 @@ struct State {
 
 impl TracedDelivery {
     /// Takes over a record that librdkafka has accepted.
-    pub(super) fn of(delivery: DeliveryFuture, sending: Sending) -> TracedDelivery {
+    pub(super) fn of(delivery: DeliveryFuture, mut sending: Sending) -> TracedDelivery {
+        if !sending.span.awaits_its_end() {
+            sending.span.end();
+            return TracedDelivery(Awaited::BySender(delivery));
+        }
         let state = State { outstanding: Some((delivery, sending)), reported: None, waiting: None };
         let report = Arc::new(Report(Mutex::new(state)));
         // The first poll leaves the waker with rdkafka; the report may be there already.
         Arc::clone(&report).wake();
-        TracedDelivery { report }
+        TracedDelivery(Awaited::BySpan(report))
     }
 }
 
@@ -114,8 +123,11 @@ impl Wake for Report {
 impl Future for TracedDelivery {
     type Output = Reported;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Reported> {
-        let mut state = self.report.state();
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Reported> {
+        let mut state = match &mut self.0 {
+            Awaited::BySender(delivery) => return Pin::new(delivery).poll(context),
+            Awaited::BySpan(report) => report.state(),
+        };
         if let Some(reported) = state.reported.take() {
             return Poll::Ready(reported);
         }
@@ -126,7 +138,10 @@ impl Future for TracedDelivery {
 
 impl std::fmt::Debug for TracedDelivery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let reported = self.report.state().outstanding.is_none();
-        f.debug_struct("TracedDelivery").field("reported", &reported).finish()
+        let mut out = f.debug_struct("TracedDelivery");
+        match &self.0 {
+            Awaited::BySender(_) => out.finish_non_exhaustive(),
+            Awaited::BySpan(report) => out.field("reported", &report.state().outstanding.is_none()).finish(),
+        }
     }
 }

@@ -44,11 +44,12 @@ impl SpanSpec {
             .lineage
             .as_ref()
             .map_or(0, |lineage| lineage.links_total.saturating_sub(lineage.links.len()));
-        let (parent, links) = self.place(base);
+        let parent = self.parent_in(base);
         let measured = started.map(|started| self.measured(started));
         if tracer::is_dropped_for_certain(&parent) {
             return self.activate(tracer::pass_through(parent), measured);
         }
+        let links = self.links_in(base);
         let known_id = correlation_id(&parent);
         let id_is_to_come = known_id.is_none() && !self.sets(own::CORRELATION_ID);
         let mut attributes = self.describe(known_id, tenant(&parent));
@@ -71,29 +72,40 @@ impl SpanSpec {
         active
     }
 
-    /// The parent's context, with everything the new span's context shall carry, and the links.
-    fn place(&mut self, base: &Context) -> (Context, Vec<Link>) {
-        let mut links = std::mem::take(&mut self.links);
-        links.append(&mut self.links_of_batch());
+    /// The parent's context, with everything the new span's context shall carry.
+    ///
+    /// Where the message is the parent, nothing of the ambient context reaches the handler: one message's baggage must not
+    /// colour the next. A message that carries no trace begins one.
+    fn parent_in(&mut self, base: &Context) -> Context {
         let parent = match (self.mode_in(base), &self.incoming) {
-            (ContextMode::Inherit, Some(incoming)) => inherit(base, incoming, &mut links),
-            (ContextMode::Ambient, Some(incoming)) => ambient(base, incoming, &mut links),
-            (ContextMode::Link, Some(incoming)) => {
-                link_message(incoming, reason::CREATION, &mut links);
-                rootless(&incoming.context)
-            }
-            (ContextMode::None, Some(incoming)) => rootless(&incoming.context),
+            (ContextMode::Inherit, Some(incoming)) => incoming.context.clone(),
+            // Baggage, correlation id and tenant are the message's.
+            (ContextMode::Ambient, Some(incoming)) => overlay(base, &incoming.context),
+            (ContextMode::Link | ContextMode::None, Some(incoming)) => rootless(&incoming.context),
             (ContextMode::Inherit | ContextMode::Ambient, None) => match &self.lineage {
                 Some(lineage) => overlay(base, &lineage.agreed),
                 None => base.clone(),
             },
-            (ContextMode::Link, None) => {
-                link_ambient(base, &mut links);
-                self.begin_anew(base)
-            }
-            (ContextMode::None, None) => self.begin_anew(base),
+            (ContextMode::Link | ContextMode::None, None) => self.begin_anew(base),
         };
-        (self.carry(base, parent), links)
+        self.carry(base, parent)
+    }
+
+    fn links_in(&mut self, base: &Context) -> Vec<Link> {
+        let mut links = std::mem::take(&mut self.links);
+        links.append(&mut self.links_of_batch());
+        match (self.mode_in(base), &self.incoming) {
+            (ContextMode::Inherit, Some(incoming)) => {
+                link_message(incoming, reason::PARENT, &mut links);
+                link_ambient(base, &mut links);
+            }
+            (ContextMode::Ambient | ContextMode::Link, Some(incoming)) => {
+                link_message(incoming, reason::CREATION, &mut links);
+            }
+            (ContextMode::Link, None) => link_ambient(base, &mut links),
+            (ContextMode::None, _) | (ContextMode::Inherit | ContextMode::Ambient, None) => {}
+        }
+        links
     }
 
     /// What all messages of the batch agree on stands on the span, and on its links only where the span says otherwise:
@@ -183,20 +195,6 @@ impl SpanSpec {
     }
 }
 
-/// The message is the parent. Nothing of the ambient context but its span, as a link, reaches the handler: one message's
-/// baggage must not colour the next. A message that carries no trace begins one.
-fn inherit(base: &Context, incoming: &Incoming, links: &mut Vec<Link>) -> Context {
-    link_message(incoming, reason::PARENT, links);
-    link_ambient(base, links);
-    incoming.context.clone()
-}
-
-/// The ambient span is the parent; baggage, correlation id and tenant are the message's.
-fn ambient(base: &Context, incoming: &Incoming, links: &mut Vec<Link>) -> Context {
-    link_message(incoming, reason::CREATION, links);
-    overlay(base, &incoming.context)
-}
-
 /// `base` and its trace (raw tracestate and flags included), with the ids and the baggage of `above` before its own.
 fn overlay(base: &Context, above: &Context) -> Context {
     let mut out = base.clone();
@@ -229,7 +227,7 @@ fn rootless(context: &Context) -> Context {
 
 fn link_message(incoming: &Incoming, reason: &'static str, links: &mut Vec<Link>) {
     // Exactly: the links wait in the exporter's queue, and nearly always there is one.
-    links.reserve_exact(incoming.losers.len() + 1);
+    links.reserve_exact(incoming.losers.len() + usize::from(incoming.found().traceparent));
     if incoming.found().traceparent {
         links.push(link(incoming.span_context(), reason));
     }

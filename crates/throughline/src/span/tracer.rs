@@ -47,9 +47,8 @@ pub fn providers_are_set() {
 
 /// As [`providers_are_set`], for set-up code that has given the tracer provider a parent-based sampler whose branches for
 /// unsampled parents say no: spans below an unsampled parent then skip the SDK altogether, until somebody declares other
-/// providers final.
-#[cfg_attr(not(feature = "telemetry"), expect(dead_code, reason = "only the set-up knows the sampler"))]
-pub(crate) fn parent_based_providers_are_set() {
+/// providers final. The set-up of this crate's `telemetry` module calls it where its sampler is such a one.
+pub fn parent_based_providers_are_set() {
     PARENT_BASED.store(GENERATION.fetch_add(1, Relaxed) + 1, Relaxed);
 }
 
