@@ -42,14 +42,16 @@ export function traceKeys() {
   const fold = () => current()?.querySelector(":scope > details.sub");
 
   const error = (direction) => {
-    const errors = [...document.querySelectorAll("li.n:has(> details.error)")];
+    // In a folded trace also the links to errors that are not on this page, where those would be.
+    const errors = [...document.querySelectorAll("li.n:has(> details.error), a.errors[data-last]")];
     if (errors.length === 0) return;
     const here = current();
     // Errors before and after the row with the focus, in the order of the page.
     const after = (item) => !here || here.compareDocumentPosition(item) & Node.DOCUMENT_POSITION_FOLLOWING;
     const before = (item) => !here || here.compareDocumentPosition(item) & Node.DOCUMENT_POSITION_PRECEDING;
     const next = direction > 0 ? errors.find(after) ?? errors[0] : errors.findLast(before) ?? errors.at(-1);
-    reveal(next);
+    if (next.dataset.last) location.assign(direction > 0 ? next.href : next.dataset.last);
+    else reveal(next);
   };
 
   listen(

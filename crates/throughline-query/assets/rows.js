@@ -40,7 +40,11 @@ function remember(details) {
 
 function toHash() {
   const item = location.hash.startsWith("#s-") && document.getElementById(location.hash.slice(1));
-  if (item) reveal(item);
+  if (!item) return;
+  // The browser goes to the address's fragment itself, at any time until the page has loaded, and takes the focus away
+  // from the row unless the fragment can have it.
+  item.tabIndex = -1;
+  reveal(item);
 }
 
 function find() {

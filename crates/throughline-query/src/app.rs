@@ -7,8 +7,9 @@ use throughline_otlp::{TraceId, UnixNanos};
 use throughline_store::Store;
 use tokio::sync::{Semaphore, broadcast};
 
+use crate::answer::Bounds;
 use crate::guard::Hosts;
-use crate::reads::{Bounds, Reads};
+use crate::reads::{Reader, Reads};
 use crate::reply::Failure;
 
 /// How many event streams are open at once; one more is refused with 503. Each holds a place in the broadcast of arrivals.
@@ -92,8 +93,8 @@ impl App {
         &*self.live
     }
 
-    pub(crate) fn hosts(&self) -> &Hosts {
-        &self.hosts
+    pub(crate) fn hosts(&self) -> Arc<Hosts> {
+        Arc::clone(&self.hosts)
     }
 
     pub(crate) fn otlp(&self) -> &str {
@@ -124,20 +125,14 @@ impl App {
         self
     }
 
-    /// Like [`App::ask`], for what may read many spans: few run at once, and the answer is to be made in here as well, so
-    /// that the runtime's threads stay free. A client that goes away does not free its turn: the work still runs.
+    /// Like [`App::ask`], for what may read many spans: few run at once, each holds only so much, and the answer is to be
+    /// made in here as well, so that the runtime's threads stay free.
     pub(crate) async fn read<T, F>(&self, question: F) -> Result<T, Failure>
     where
         T: Send + 'static,
-        F: FnOnce(&Store) -> Result<T, Failure> + Send + 'static,
+        F: FnOnce(&Reader<'_>) -> Result<T, Failure> + Send + 'static,
     {
-        let pass = self.reads.enter().await?;
-        self.ask(move |store| {
-            let answer = question(store);
-            drop(pass);
-            answer
-        })
-        .await
+        self.reads.run(Arc::clone(&self.store), question).await
     }
 
     /// Runs a question to the store off the runtime's threads: the store is synchronous and may read from disk.

@@ -2,8 +2,9 @@
 //! page turns them into SVG. All places are percent of the lane's width, so that a lane needs no width of its own.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
-use throughline_otlp::{SpanId, UnixNanos};
+use throughline_otlp::{Span, SpanId, UnixNanos};
 use throughline_trace::{Node, NodeId, Trace};
 
 pub(crate) mod axis;
@@ -30,6 +31,17 @@ pub(crate) struct Waterfall<'a> {
     /// How deep the topmost nodes are in the trace.
     pub(crate) base: usize,
     pub(crate) extent: Extent,
+    /// Errors before what is laid out, and after it.
+    pub(crate) before: Option<Hidden>,
+    pub(crate) after: Option<Hidden>,
+}
+
+/// Failed spans that are not on the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hidden {
+    pub(crate) count: usize,
+    pub(crate) first: SpanId,
+    pub(crate) last: SpanId,
 }
 
 /// How much of the trace is laid out.
@@ -47,8 +59,8 @@ pub(crate) enum Extent {
 pub(crate) enum Line<'a> {
     /// A span or a ghost, and whether something nested follows.
     Node { node: &'a Node, bar: Bar, wait: Option<Bar>, nested: Nested },
-    /// Siblings of one service that are folded away, and the first of them.
-    Gather { service: &'a str, count: usize, bar: Bar, first: &'a Node },
+    /// Siblings of one service that are folded away, the first of them, and the errors in and below them.
+    Gather { service: &'a str, count: usize, bar: Bar, first: &'a Node, errors: Option<Hidden> },
     /// Ends what the last open `Node` with [`Nested::Open`] began.
     Close,
 }
@@ -60,8 +72,8 @@ pub(crate) enum Nested {
     Nothing,
     /// So many nodes, shown.
     Open(usize),
-    /// So many nodes, folded away.
-    Folded(usize),
+    /// So many nodes, folded away, and the errors among them.
+    Folded(usize, Option<Hidden>),
 }
 
 /// A stretch of the axis, in percent.
@@ -80,26 +92,28 @@ impl Bar {
 /// Lays a trace out; of a folded one, so that the span asked for and what is below it is there.
 pub(crate) fn waterfall(trace: &Trace, asked: Option<SpanId>) -> Waterfall<'_> {
     let axis = Axis::of(trace);
-    let sizes = sizes(trace);
     let folded = trace.nodes.len() > OPEN_NODES;
-    let walk = |roots: Vec<NodeId>, asked: Option<NodeId>| {
+    let places = Places::of(trace);
+    let walk = |roots: &[NodeId], asked: Option<NodeId>| {
         let base = roots.first().and_then(|id| trace.node(*id)).map_or(0, |node| node.depth);
-        let levels = if folded { levels_open(trace, &roots) } else { usize::MAX };
-        let lines = Walk { trace, axis: &axis, sizes: &sizes, base, levels, asked }.lines(&roots);
-        (base, lines)
+        let levels = if folded { levels_open(trace, roots) } else { usize::MAX };
+        Walk { trace, axis: &axis, places: &places, base, levels, asked }.lines(roots)
     };
-    let (base, lines) = walk(trace.roots.clone(), None);
+    let lines = walk(&trace.roots, None);
     let asked = asked.filter(|_| folded).and_then(|id| trace.nodes.iter().find(|n| n.span_id() == id));
-    let part = asked.and_then(|node| match shown_as(&lines, node.id) {
+    let top = asked.and_then(|node| match shown_as(&lines, node.id) {
         Some(Nested::Nothing | Nested::Open(_)) => None,
-        Some(Nested::Folded(_)) => Some(walk(vec![node.id], Some(node.id))),
-        None => Some(walk(vec![node.parent.unwrap_or(node.id)], Some(node.id))),
+        Some(Nested::Folded(..)) => Some(node),
+        None => Some(node.parent.and_then(|parent| trace.node(parent)).unwrap_or(node)),
     });
-    match part {
-        Some((base, lines)) => Waterfall { axis, lines, base, extent: Extent::Part },
-        None if folded => Waterfall { axis, lines, base, extent: Extent::Folded },
-        None => Waterfall { axis, lines, base, extent: Extent::Whole },
-    }
+    let Some(top) = top else {
+        let extent = if folded { Extent::Folded } else { Extent::Whole };
+        return Waterfall { axis, lines, base: 0, extent, before: None, after: None };
+    };
+    let lines = walk(&[top.id], asked.map(|node| node.id));
+    let (begin, end) = (top.id.0, top.id.0 + 1 + places.below(top.id));
+    let (before, after) = (places.errors([0..begin]), places.errors([end..trace.nodes.len()]));
+    Waterfall { axis, lines, base: top.depth, extent: Extent::Part, before, after }
 }
 
 /// How a node stands among the lines; `None` if it does not.
@@ -108,6 +122,51 @@ fn shown_as(lines: &[Line<'_>], id: NodeId) -> Option<Nested> {
         Line::Node { node, nested, .. } if node.id == id => Some(*nested),
         _ => None,
     })
+}
+
+/// What is where among the nodes, which are in the order of the tree: what is below a node follows it.
+struct Places<'a> {
+    trace: &'a Trace,
+    /// How many nodes stand below each.
+    sizes: Vec<usize>,
+    /// The nodes that failed, in order.
+    failed: Vec<usize>,
+}
+
+impl<'a> Places<'a> {
+    fn of(trace: &'a Trace) -> Self {
+        let failed = trace.nodes.iter().filter(|node| node.span().is_some_and(Span::is_error));
+        Self { trace, sizes: sizes(trace), failed: failed.map(|node| node.id.0).collect() }
+    }
+
+    fn below(&self, id: NodeId) -> usize {
+        self.sizes.get(id.0).copied().unwrap_or(0)
+    }
+
+    /// The errors in these stretches of nodes.
+    fn errors(&self, stretches: impl IntoIterator<Item = Range<usize>>) -> Option<Hidden> {
+        let mut hidden: Option<Hidden> = None;
+        for stretch in stretches {
+            let at = |node: usize| self.failed.partition_point(|failed| *failed < node);
+            let failed = self.failed.get(at(stretch.start)..at(stretch.end)).unwrap_or_default();
+            let id = |at: Option<&usize>| Some(self.trace.nodes.get(*at?)?.span_id());
+            let (Some(first), Some(last)) = (id(failed.first()), id(failed.last())) else { continue };
+            let before = hidden.map_or(0, |hidden| hidden.count);
+            let first = hidden.map_or(first, |hidden| hidden.first);
+            hidden = Some(Hidden { count: before + failed.len(), first, last });
+        }
+        hidden
+    }
+
+    /// The errors below a node.
+    fn errors_below(&self, id: NodeId) -> Option<Hidden> {
+        self.errors([id.0 + 1..id.0 + 1 + self.below(id)])
+    }
+
+    /// The errors among these nodes and below them.
+    fn errors_among(&self, nodes: &[NodeId]) -> Option<Hidden> {
+        self.errors(nodes.iter().map(|id| id.0..id.0 + 1 + self.below(*id)))
+    }
 }
 
 /// How many nodes stand below each. Children come after their parent in `nodes`, so one pass backwards is enough.
@@ -151,7 +210,7 @@ fn shown(siblings: &[NodeId]) -> &[NodeId] {
 struct Walk<'a, 'b> {
     trace: &'a Trace,
     axis: &'b Axis,
-    sizes: &'b [usize],
+    places: &'b Places<'a>,
     /// Depth of the topmost nodes.
     base: usize,
     /// Levels that are open below it; [`usize::MAX`] if nothing is folded.
@@ -177,14 +236,15 @@ impl<'a> Walk<'a, '_> {
                 Step::Gather { service, nodes } => {
                     let Some(first) = nodes.first().and_then(|id| self.trace.node(*id)) else { continue };
                     let bar = self.hull(&nodes);
-                    lines.push(Line::Gather { service, count: nodes.len(), bar, first });
+                    let errors = self.places.errors_among(&nodes);
+                    lines.push(Line::Gather { service, count: nodes.len(), bar, first, errors });
                 }
                 Step::Visit(id) => {
                     let Some(node) = self.trace.node(id) else { continue };
                     let nested = self.nested(node);
                     lines.push(Line::Node { node, bar: self.bar(node), wait: self.wait(node), nested });
                     let mut below = match nested {
-                        Nested::Folded(_) => continue,
+                        Nested::Folded(..) => continue,
                         Nested::Open(_) => vec![Step::Close],
                         Nested::Nothing => Vec::new(),
                     };
@@ -198,12 +258,12 @@ impl<'a> Walk<'a, '_> {
 
     fn nested(&self, node: &Node) -> Nested {
         let level = node.depth.saturating_sub(self.base);
-        match self.sizes.get(node.id.0).copied().unwrap_or(0) {
+        match self.places.below(node.id) {
             0 => Nested::Nothing,
             below
                 if level + 1 >= self.levels && self.asked != Some(node.id) && !self.is_above_asked(node) =>
             {
-                Nested::Folded(below)
+                Nested::Folded(below, self.places.errors_below(node.id))
             }
             _ if level >= MAX_NESTING => Nested::Nothing,
             below => Nested::Open(below),

@@ -4,13 +4,12 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, uri::Authority};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-
-use crate::app::App;
 
 const HEADERS: [(HeaderName, &str); 5] = [
     (
@@ -46,8 +45,8 @@ impl Hosts {
 }
 
 /// Refuses what [`Hosts`] does not allow, and adds the security headers to every answer, refusals included.
-pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
-    let mut response = match check(app.hosts(), &request) {
+pub(crate) async fn guard(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
+    let mut response = match check(&hosts, &request) {
         Ok(()) => next.run(request).await,
         Err((status, text)) => (status, text).into_response(),
     };

@@ -3,16 +3,17 @@
 
 use axum::Router;
 use axum::extract::{Path, RawQuery, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
 use serde_json::{Value as Json, json};
 use throughline_otlp::TraceId;
-use throughline_store::Store;
 
+use crate::answer::{Bounds, List};
 use crate::app::App;
+use crate::load::Source;
 use crate::params::Params;
-use crate::reads::{Bounds, List};
-use crate::reply::{self, Failure};
+use crate::reads::Reader;
+use crate::reply::{self, Failure, Form, Refused};
 
 mod shape;
 #[cfg(test)]
@@ -28,18 +29,14 @@ pub(crate) fn router() -> Router<App> {
 }
 
 /// A failure in Jaeger's envelope.
-struct Refusal(Failure);
+pub(crate) struct Envelope;
 
-impl<E: Into<Failure>> From<E> for Refusal {
-    fn from(error: E) -> Self {
-        Self(error.into())
-    }
-}
+type Refusal = Refused<Envelope>;
 
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let status = self.0.status();
-        let errors = json!([{ "code": status.as_u16(), "msg": self.0.to_string() }]);
+impl Form for Envelope {
+    fn tell(failure: &Failure) -> Response {
+        let status = failure.status();
+        let errors = json!([{ "code": status.as_u16(), "msg": failure.to_string() }]);
         reply::json_with(status, &envelope(Json::Null, 0, errors))
     }
 }
@@ -54,9 +51,9 @@ fn listed(items: Vec<Json>) -> Response {
 }
 
 /// Jaeger counts services and operations, but not traces: `total` is 0 beside them.
-fn traces(traces: List, errors: Vec<Json>) -> Response {
+fn traces(traces: List, errors: Vec<Json>) -> Result<Response, Failure> {
     let errors = if errors.is_empty() { Json::Null } else { Json::Array(errors) };
-    reply::json_text(traces.end(&format!(r#"],"total":0,"limit":0,"offset":0,"errors":{errors}}}"#)))
+    traces.end(&format!(r#"],"total":0,"limit":0,"offset":0,"errors":{errors}}}"#))
 }
 
 async fn services(State(app): State<App>) -> Result<Response, Refusal> {
@@ -87,10 +84,10 @@ async fn operations(State(app): State<App>, RawQuery(query): RawQuery) -> Result
 async fn trace(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Refusal> {
     let id = reply::trace_id(&id)?;
     let bounds = app.bounds();
-    let answer = app.read(move |store| {
-        let gathered = gather(store, &[id], bounds)?;
+    let answer = app.read(move |reader| {
+        let gathered = gather(reader, &[id], bounds)?;
         if gathered.missing.is_empty() {
-            Ok(traces(gathered.list, Vec::new()))
+            traces(gathered.list, Vec::new())
         } else {
             Err(Failure::Missing("trace not found".to_owned()))
         }
@@ -103,14 +100,14 @@ async fn search(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Res
     let bounds = app.bounds();
     let ids = params.trace_ids()?;
     if !ids.is_empty() {
-        return Ok(app.read(move |store| Ok(gather(store, &ids, bounds)?.answer(None))).await?);
+        return Ok(app.read(move |reader| gather(reader, &ids, bounds)?.answer(None)).await?);
     }
     let (search, note) = params.search(app.now())?;
-    let answer = app.read(move |store| {
-        let ids: Vec<TraceId> = store.search(&search)?.iter().map(|hit| hit.trace_id).collect();
-        let gathered = gather(store, &ids, bounds)?;
+    let answer = app.read(move |reader| {
+        let ids: Vec<TraceId> = reader.store().search(&search)?.iter().map(|hit| hit.trace_id).collect();
+        let gathered = gather(reader, &ids, bounds)?;
         // Retention may drop a trace between the two questions; it is then simply not in the list.
-        Ok(Gathered { missing: Vec::new(), ..gathered }.answer(note))
+        Gathered { missing: Vec::new(), ..gathered }.answer(note)
     });
     Ok(answer.await?)
 }
@@ -119,36 +116,44 @@ async fn search(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Res
 struct Gathered {
     list: List,
     missing: Vec<TraceId>,
-    /// What is said if the answer ends early.
-    cut: Option<String>,
+    /// What is said if the answer ends early, or leaves one out.
+    notes: Vec<String>,
 }
 
 impl Gathered {
-    /// What is missing or cut is told beside the traces.
-    fn answer(self, limit_note: Option<String>) -> Response {
+    /// What is missing or left out is told beside the traces.
+    fn answer(self, limit_note: Option<String>) -> Result<Response, Failure> {
         let missing =
             self.missing.iter().map(|id| json!({ "msg": "trace not found", "traceID": id.to_string() }));
-        let notes = limit_note.into_iter().chain(self.cut).map(|note| json!({ "msg": note }));
+        let notes = limit_note.into_iter().chain(self.notes).map(|note| json!({ "msg": note }));
         let errors = missing.chain(notes).collect();
         traces(self.list, errors)
     }
 }
 
 /// Reads and writes one trace after the other; none is kept.
-fn gather(store: &Store, ids: &[TraceId], bounds: Bounds) -> Result<Gathered, Failure> {
-    let mut list = List::begin(r#"{"data":["#, bounds);
-    let mut missing = Vec::new();
+fn gather(reader: &Reader<'_>, ids: &[TraceId], bounds: Bounds) -> Result<Gathered, Failure> {
+    let mut list = List::begin(reader.answer(), r#"{"data":["#, bounds)?;
+    let (mut missing, mut notes) = (Vec::new(), Vec::new());
     for id in ids {
         if list.is_full() {
-            let cut = Some(list.cut_note(ids.len()));
-            return Ok(Gathered { list, missing, cut });
+            notes.push(list.cut_note(ids.len()));
+            break;
         }
-        let data = store.trace(*id)?;
+        reader.dropped();
+        let data = match reader.trace(*id) {
+            // Others are not refused for it.
+            Err(Failure::TooLarge(why)) if ids.len() > 1 => {
+                notes.push(why);
+                continue;
+            }
+            data => data?,
+        };
         if data.spans.is_empty() {
             missing.push(*id);
         } else {
-            list.push(shape::trace(*id, &data.spans, &data.logs), data.spans.len());
+            list.push(data.spans.len(), |answer| shape::trace(*id, &data.spans, &data.logs, answer))?;
         }
     }
-    Ok(Gathered { list, missing, cut: None })
+    Ok(Gathered { list, missing, notes })
 }

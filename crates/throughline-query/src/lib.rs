@@ -4,8 +4,8 @@
 //!
 //! - `guard`: who may ask; `routes`: which handler answers.
 //! - [`app`]: what handlers share: store, live data ([`Live`]), clock.
-//! - [`reads`]: how many heavy reads run at once, and how large an answer grows.
-//! - [`query`]: the query language of search box, URL and command line; `params`: query strings; `units`: lengths and times.
+//! - [`reads`]: how many heavy reads run at once, and what they hold; [`answer`]: answers on their way out, counted.
+//! - [`query`]: the query language of search box, URL and command line; `asked`: what a search asks; `params`: query strings; `units`: lengths and times.
 //! - [`load()`]: from the store to an assembled trace; `summary`: a trace as a list shows it.
 //! - `jaeger`, `tempo`, `own`: the APIs. `page`: what a person sees, over `geometry`, which lays it out.
 //!
@@ -16,7 +16,9 @@
 #[cfg(test)]
 extern crate self as throughline_query;
 
+pub mod answer;
 pub mod app;
+mod asked;
 mod geometry;
 mod guard;
 mod jaeger;

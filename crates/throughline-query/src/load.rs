@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use throughline_otlp::{Span, SpanId, TraceId, UnixNanos};
-use throughline_store::{Hop, Store, StoreError};
+use throughline_store::{Hop, Store, StoreError, TraceData};
 use throughline_trace::{Direction, Input, Neighbour, Trace, assemble, open_hops};
 
 /// How many traces of each direction are looked at. A batch may link to a thousand; past this many the page would be a
@@ -16,22 +16,65 @@ const MAX_NEIGHBOUR_SPANS: usize = 50_000;
 const MAX_OPEN_HOPS: usize = 32;
 const SPANS_PER_HOP: usize = 8;
 
+/// Where traces are read from: the store as it is, or as one question may use it.
+pub(crate) trait Source {
+    type Error: From<StoreError>;
+
+    /// For what is not a whole trace.
+    fn store(&self) -> &Store;
+
+    /// Everything there is of a trace.
+    fn trace(&self, id: TraceId) -> Result<TraceData, Self::Error>;
+
+    /// The spans of a neighbour; `None` if there is no room for it, nor for others.
+    fn neighbour(&self, id: TraceId) -> Result<Option<Vec<Span>>, Self::Error>;
+}
+
+impl Source for Store {
+    type Error = StoreError;
+
+    fn store(&self) -> &Store {
+        self
+    }
+
+    fn trace(&self, id: TraceId) -> Result<TraceData, StoreError> {
+        Self::trace(self, id)
+    }
+
+    fn neighbour(&self, id: TraceId) -> Result<Option<Vec<Span>>, StoreError> {
+        Ok(Some(Self::trace(self, id)?.spans))
+    }
+}
+
 /// The trace with this id, with what it came from and what it went into; `None` if the store has nothing of it.
 ///
 /// # Errors
 /// The store cannot be read.
 pub fn load(store: &Store, id: TraceId, now: UnixNanos) -> Result<Option<Trace>, StoreError> {
-    let data = store.trace(id)?;
+    load_from(store, id, now)
+}
+
+/// Like [`load()`], from where the question reads.
+pub(crate) fn load_from<S: Source>(
+    source: &S,
+    id: TraceId,
+    now: UnixNanos,
+) -> Result<Option<Trace>, S::Error> {
+    let data = source.trace(id)?;
     if data.spans.is_empty() && data.logs.is_empty() {
         return Ok(None);
     }
-    let neighbours = neighbours(store, id, &data.spans)?;
+    let neighbours = neighbours(source, id, &data.spans)?;
     Ok(Some(assemble(Input { trace_id: id, spans: data.spans, logs: data.logs, neighbours, now })))
 }
 
 /// The trace by itself, for a row of a list: neighbours cost a look-up each.
-pub(crate) fn load_alone(store: &Store, id: TraceId, now: UnixNanos) -> Result<Option<Trace>, StoreError> {
-    let data = store.trace(id)?;
+pub(crate) fn load_alone<S: Source>(
+    source: &S,
+    id: TraceId,
+    now: UnixNanos,
+) -> Result<Option<Trace>, S::Error> {
+    let data = source.trace(id)?;
     if data.spans.is_empty() && data.logs.is_empty() {
         return Ok(None);
     }
@@ -55,7 +98,7 @@ pub(crate) fn part(whole: &Trace, top: SpanId) -> Option<Trace> {
     Some(assemble(Input { trace_id: whole.id, spans, logs, neighbours: Vec::new(), now: whole.now }))
 }
 
-fn neighbours(store: &Store, id: TraceId, spans: &[Span]) -> Result<Vec<Neighbour>, StoreError> {
+fn neighbours<S: Source>(source: &S, id: TraceId, spans: &[Span]) -> Result<Vec<Neighbour>, S::Error> {
     let contributors: BTreeSet<TraceId> = spans
         .iter()
         .flat_map(|span| &span.links)
@@ -63,29 +106,29 @@ fn neighbours(store: &Store, id: TraceId, spans: &[Span]) -> Result<Vec<Neighbou
         .filter(|other| *other != id)
         .collect();
     let contributors = contributors.into_iter().take(MAX_NEIGHBOURS).map(|id| (id, Direction::Contributor));
-    let dependants = store.linking_to(id, MAX_NEIGHBOURS)?.into_iter().filter(|other| *other != id);
+    let dependants = source.store().linking_to(id, MAX_NEIGHBOURS)?.into_iter().filter(|other| *other != id);
     let mut neighbours = Vec::new();
     let mut held = 0;
     for (trace_id, direction) in contributors.chain(dependants.map(|id| (id, Direction::Dependant))) {
         if held >= MAX_NEIGHBOUR_SPANS {
             break;
         }
-        let one = neighbour(store, trace_id, direction)?;
-        held += one.spans.len();
-        neighbours.push(one);
+        let Some(spans) = source.neighbour(trace_id)? else { break };
+        held += spans.len();
+        neighbours.push(Neighbour { trace_id, direction, spans });
     }
-    let broken_off = across_open_hops(store, id, spans, &neighbours)?;
+    let broken_off = across_open_hops(source, id, spans, &neighbours)?;
     neighbours.extend(broken_off);
     Ok(neighbours)
 }
 
 /// The other halves of messages whose context was lost: sent here and processed in another trace, or the other way round.
-fn across_open_hops(
-    store: &Store,
+fn across_open_hops<S: Source>(
+    source: &S,
     id: TraceId,
     spans: &[Span],
     neighbours: &[Neighbour],
-) -> Result<Vec<Neighbour>, StoreError> {
+) -> Result<Vec<Neighbour>, S::Error> {
     let mut seen: BTreeSet<TraceId> = neighbours.iter().map(|n| n.trace_id).chain([id]).collect();
     let mut broken_off = Vec::new();
     for key in open_hops(id, spans, neighbours).into_iter().take(MAX_OPEN_HOPS) {
@@ -95,15 +138,13 @@ fn across_open_hops(
             partition: key.partition,
             offset: key.offset.to_string(),
         };
-        for span in store.spans_at(&hop, SPANS_PER_HOP)? {
-            if seen.insert(span.trace_id) {
-                broken_off.push(neighbour(store, span.trace_id, Direction::SameMessage)?);
+        for span in source.store().spans_at(&hop, SPANS_PER_HOP)? {
+            if !seen.insert(span.trace_id) {
+                continue;
             }
+            let Some(spans) = source.neighbour(span.trace_id)? else { return Ok(broken_off) };
+            broken_off.push(Neighbour { trace_id: span.trace_id, direction: Direction::SameMessage, spans });
         }
     }
     Ok(broken_off)
-}
-
-fn neighbour(store: &Store, trace_id: TraceId, direction: Direction) -> Result<Neighbour, StoreError> {
-    Ok(Neighbour { trace_id, direction, spans: store.trace(trace_id)?.spans })
 }

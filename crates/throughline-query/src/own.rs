@@ -10,10 +10,11 @@ use throughline_otlp::SpanId;
 use throughline_trace::text::{Colour, Form, TextOptions};
 use throughline_trace::{Trace, json, text};
 
+use crate::answer::Answer;
 use crate::app::App;
 use crate::load;
 use crate::params::Params;
-use crate::reply::{self, Failure};
+use crate::reply::{self, AsJson, AsText, Failure, Refused};
 
 mod follow;
 pub(crate) mod found;
@@ -21,50 +22,29 @@ pub(crate) mod lineage;
 #[cfg(test)]
 mod tests;
 
-pub(crate) fn router() -> Router<App> {
+/// What refuses as JSON, event streams included.
+pub(crate) fn json_router() -> Router<App> {
+    Router::new()
+        .route("/tl/v1/trace/{id}", get(trace_json))
+        .route("/tl/v1/trace/{id}/follow", get(follow::trace))
+        .route("/tl/v1/arrivals", get(follow::arrivals))
+        .route("/tl/v1/search", get(found::json))
+        .route("/tl/v1/lineage/{of}", get(lineage::json))
+}
+
+/// What refuses as a line of text.
+pub(crate) fn text_router() -> Router<App> {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readiness))
         .route("/metrics", get(metrics))
-        .route("/tl/v1/trace/{id}", get(trace_json))
         .route("/tl/v1/trace/{id}/text", get(trace_text))
-        .route("/tl/v1/trace/{id}/follow", get(follow::trace))
-        .route("/tl/v1/arrivals", get(follow::arrivals))
-        .route("/tl/v1/search", get(found::json))
         .route("/tl/v1/search/text", get(found::text))
-        .route("/tl/v1/lineage/{of}", get(lineage::json))
         .route("/tl/v1/lineage/{of}/text", get(lineage::text))
 }
 
-/// A failure as JSON.
-pub(crate) struct JsonRefusal(Failure);
-
-/// A failure as a line of text.
-pub(crate) struct TextRefusal(Failure);
-
-impl<E: Into<Failure>> From<E> for JsonRefusal {
-    fn from(error: E) -> Self {
-        Self(error.into())
-    }
-}
-
-impl<E: Into<Failure>> From<E> for TextRefusal {
-    fn from(error: E) -> Self {
-        Self(error.into())
-    }
-}
-
-impl IntoResponse for JsonRefusal {
-    fn into_response(self) -> Response {
-        self.0.json()
-    }
-}
-
-impl IntoResponse for TextRefusal {
-    fn into_response(self) -> Response {
-        self.0.text()
-    }
-}
+type JsonRefusal = Refused<AsJson>;
+type TextRefusal = Refused<AsText>;
 
 async fn readiness(State(app): State<App>) -> Result<&'static str, TextRefusal> {
     app.live().readiness().map_err(|why| Failure::Busy(format!("not ready: {why}")))?;
@@ -82,7 +62,11 @@ async fn trace_json(
     RawQuery(query): RawQuery,
 ) -> Result<Response, JsonRefusal> {
     let params = Params::read(query.as_deref())?;
-    let write = move |whole| Ok(reply::json(&json::render(&asked_part(whole, &params)?)));
+    let write = move |whole, mut answer: Answer| {
+        let part = asked_part(whole, &params)?;
+        answer.with(|out| json::write(&part, out))?;
+        answer.into_response("application/json")
+    };
     Ok(of_trace(&app, &id, write).await?)
 }
 
@@ -93,7 +77,7 @@ async fn trace_text(
 ) -> Result<Response, TextRefusal> {
     let params = Params::read(query.as_deref())?;
     let options = text_options(&params)?;
-    let write = move |whole| Ok(reply::text(text::render(&asked_part(whole, &params)?, &options)));
+    let write = move |whole, _| Ok(reply::text(text::render(&asked_part(whole, &params)?, &options)));
     Ok(of_trace(&app, &id, write).await?)
 }
 
@@ -109,12 +93,12 @@ fn asked_part(whole: Trace, params: &Params) -> Result<Trace, Failure> {
 pub(crate) async fn of_trace<T: Send + 'static>(
     app: &App,
     id: &str,
-    write: impl FnOnce(Trace) -> Result<T, Failure> + Send + 'static,
+    write: impl FnOnce(Trace, Answer) -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
     let id = reply::trace_id(id)?;
     let now = app.now();
-    app.read(move |store| match load::load(store, id, now)? {
-        Some(trace) => write(trace),
+    app.read(move |reader| match load::load_from(reader, id, now)? {
+        Some(trace) => write(trace, reader.answer()),
         None => Err(Failure::Missing(format!("nothing of trace {id} is in the store"))),
     })
     .await

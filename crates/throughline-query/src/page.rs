@@ -10,7 +10,7 @@ use maud::{Markup, html};
 
 use crate::app::App;
 use crate::params::Params;
-use crate::reply::{self, Failure};
+use crate::reply::{self, Failure, Form, Refused};
 
 mod assets;
 mod fields;
@@ -38,17 +38,12 @@ pub(crate) fn router() -> Router<App> {
 }
 
 /// A failure as a page.
-struct PageRefusal(Failure);
+pub(crate) struct Problem;
 
-impl<E: Into<Failure>> From<E> for PageRefusal {
-    fn from(error: E) -> Self {
-        Self(error.into())
-    }
-}
+type PageRefusal = Refused<Problem>;
 
-impl IntoResponse for PageRefusal {
-    fn into_response(self) -> Response {
-        let Self(failure) = self;
+impl Form for Problem {
+    fn tell(failure: &Failure) -> Response {
         problem(failure.status(), &failure.to_string())
     }
 }
@@ -85,7 +80,7 @@ async fn span_fragment(
     State(app): State<App>,
     Path((id, span)): Path<(String, String)>,
 ) -> Result<Response, PageRefusal> {
-    let answer = crate::own::of_trace(&app, &id, move |found| {
+    let answer = crate::own::of_trace(&app, &id, move |found, _| {
         let node = found.nodes.iter().find(|node| node.span_id().to_string() == span);
         let missing = || Failure::Missing(format!("trace {} has no span {span:?}", found.id));
         Ok(reply::html(StatusCode::OK, span::body(&found, node.ok_or_else(missing)?)))

@@ -1,60 +1,73 @@
-//! What reading may cost: how many heavy reads run and wait at once, how large one answer grows, how many bytes of answers
-//! are on their way. Past a bound a request is refused with 503 and `Retry-After`, or its answer ends early and says so.
+//! What reading may cost: how many heavy reads run and wait at once, and how much of a trace they hold in memory. Past a
+//! bound a request is refused: with 503 and `Retry-After` if others are the reason, with 413 if the trace itself is.
+//!
+//! A trace takes some [`DECODED`] times its OTLP while it is worked on, so all that runs at once holds at most about
+//! `DECODED * (MAX_READS * SMALL_TRACE + LARGEST_TRACE)`, 1.1 GB, and no more than one large trace is read at a time.
 
-use std::fmt::{Display, Write};
-use std::sync::Arc;
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{Request, State};
-use axum::http::header;
-use axum::middleware::Next;
-use axum::response::Response;
-use futures_util::stream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use throughline_otlp::{Span, TraceId};
+use throughline_store::{Store, StoreError, TraceData};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::timeout;
 
-use crate::app::App;
+use crate::answer::{Answer, Outgoing};
+use crate::load::Source;
 use crate::reply::Failure;
-use crate::units::thousands;
 
-/// Searches and whole traces read at once. Each may hold some tens of megabytes while it works.
+#[cfg(test)]
+mod tests;
+
+/// Searches and whole traces read at once, each on a thread of its own: a thread that once held a large trace keeps the
+/// room for the next one, so a pool that grows would grow the memory with it.
 pub const MAX_READS: usize = 3;
 /// Further ones that wait for their turn.
 pub const MAX_WAITING: usize = 24;
 /// How long they wait.
 pub const PATIENCE: Duration = Duration::from_secs(5);
-/// Kilobytes of finished answers that clients have not taken yet.
-pub const MAX_OUTGOING: usize = 256 * 1024;
-/// Smaller answers are not counted.
-const SMALL: u64 = 64 * 1024;
-/// An answer on its way is handed over in pieces of this size.
-const PIECE: usize = 64 * 1024;
+/// Bytes of OTLP in memory at once past which a read is a large one. One of these runs at a time.
+pub const SMALL_TRACE: usize = 32 * 1024 * 1024;
+/// How long a second large one waits. It holds one of the few turns meanwhile, so not long.
+pub const PATIENCE_FOR_LARGE: Duration = Duration::from_secs(2);
+/// Bytes of OTLP past which a trace is not read at all: some 170,000 spans of a dozen attributes each.
+pub const LARGEST_TRACE: usize = 128 * 1024 * 1024;
+/// How much larger than its OTLP a trace is in memory, as measured.
+pub const DECODED: usize = 5;
 
-/// How large an answer of several traces grows. One trace is always given whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bounds {
-    /// Spans of whole traces in one answer.
-    pub(crate) spans: usize,
-    /// Spans listed beside the traces a search found.
-    pub(crate) listed: usize,
-    /// Bytes after which no further trace is added.
-    pub(crate) bytes: usize,
+/// What one read may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    pub(crate) small: usize,
+    pub(crate) largest: usize,
+    pub(crate) patience: Duration,
 }
 
-impl Default for Bounds {
+impl Default for Room {
     fn default() -> Self {
-        Self { spans: 50_000, listed: 20_000, bytes: 32 * 1024 * 1024 }
+        Self { small: SMALL_TRACE, largest: LARGEST_TRACE, patience: PATIENCE_FOR_LARGE }
     }
 }
 
-/// The way in for heavy reads, and the way out for large answers.
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The way in for heavy reads, and the way out for large answers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Reads {
     /// For those that run and those that wait.
     places: Arc<Semaphore>,
     running: Arc<Semaphore>,
     patience: Duration,
-    outgoing: Arc<Semaphore>,
+    /// To the threads that read. Never holds more than have a turn.
+    jobs: Sender<Job>,
+    /// For the one read that is large.
+    large: Arc<Semaphore>,
+    room: Room,
+    outgoing: Outgoing,
 }
 
 /// Leave to read; given back when dropped.
@@ -76,16 +89,57 @@ impl Reads {
             places: Arc::new(Semaphore::new(at_once + waiting)),
             running: Arc::new(Semaphore::new(at_once)),
             patience,
-            outgoing: Arc::new(Semaphore::new(MAX_OUTGOING)),
+            jobs: threads(at_once),
+            large: Arc::new(Semaphore::new(1)),
+            room: Room::default(),
+            outgoing: Outgoing::default(),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_room(mut self, room: Room) -> Self {
+        self.room = room;
+        self
+    }
+
+    pub(crate) fn outgoing(&self) -> &Outgoing {
+        &self.outgoing
     }
 
     /// Waits for its turn; refused at once if too many wait already.
     pub(crate) async fn enter(&self) -> Result<Pass, Failure> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
-        let turn = tokio::time::timeout(self.patience, Arc::clone(&self.running).acquire_owned()).await;
+        let turn = timeout(self.patience, Arc::clone(&self.running).acquire_owned()).await;
         let running = turn.map_err(|_| busy())?.map_err(|_| busy())?;
         Ok(Pass { _running: running, _place: place })
+    }
+
+    /// Runs a question when its turn comes. A client that goes away does not free the turn: the work still runs.
+    pub(crate) async fn run<T, F>(&self, store: Arc<Store>, question: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Reader<'_>) -> Result<T, Failure> + Send + 'static,
+    {
+        let pass = self.enter().await?;
+        let (answer, answered) = oneshot::channel();
+        let (reads, runtime) = (self.clone(), Handle::current());
+        let job = move || {
+            let reader = Reader {
+                store: &store,
+                reads: &reads,
+                runtime,
+                held: Cell::default(),
+                large: RefCell::default(),
+                refused: RefCell::default(),
+            };
+            let result = question(&reader);
+            drop(reader);
+            drop(pass);
+            // The client may have gone.
+            let _ = answer.send(result);
+        };
+        self.jobs.send(Box::new(job)).map_err(|_| Failure::internal("there is no thread to read with"))?;
+        answered.await.unwrap_or_else(|_| Err(Failure::internal("a query stopped")))
     }
 }
 
@@ -93,196 +147,121 @@ fn busy() -> Failure {
     Failure::Busy("too many searches and traces are being read; try again in a moment".to_owned())
 }
 
-/// Counts large answers until the client has taken them: one that reads slowly, or not at all, must not fill the memory.
-pub(crate) async fn outgoing(State(app): State<App>, request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
-    let Some(length) = response.body().size_hint().exact().filter(|length| *length > SMALL) else {
-        return response;
-    };
-    let kilobytes = u32::try_from(length / 1024).unwrap_or(u32::MAX).min(MAX_OUTGOING as u32);
-    match Arc::clone(&app.reads().outgoing).try_acquire_many_owned(kilobytes) {
-        Ok(permit) => held(response, length, permit).await,
-        Err(_) => {
-            Failure::Busy("too many large answers are on their way; try again in a moment".to_owned()).text()
+/// Starts the threads; they end when the last sender is gone.
+fn threads(number: usize) -> Sender<Job> {
+    let (jobs, queue) = channel();
+    let queue = Arc::new(Mutex::new(queue));
+    for at in 0..number {
+        let queue = Arc::clone(&queue);
+        let thread = std::thread::Builder::new().name(format!("read-{at}"));
+        // Without a thread the sender says so at the first read.
+        let _ = thread.spawn(move || work(&queue));
+    }
+    jobs
+}
+
+fn work(queue: &Mutex<Receiver<Job>>) {
+    loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = job else { return };
+        // One that panics drops its answer's sender, which tells the handler; the thread goes on.
+        let _ = catch_unwind(AssertUnwindSafe(job));
+    }
+}
+
+/// The store, as one heavy read may use it. It counts what is held in memory.
+pub(crate) struct Reader<'a> {
+    store: &'a Store,
+    reads: &'a Reads,
+    runtime: Handle,
+    /// Bytes of OTLP of what was read and not given up.
+    held: Cell<usize>,
+    /// The place of the one large read, once this is it.
+    large: RefCell<Option<OwnedSemaphorePermit>>,
+    /// Why no more was admitted.
+    refused: RefCell<Option<Failure>>,
+}
+
+impl Reader<'_> {
+    /// The spans of a trace as one-span requests.
+    pub(crate) fn trace_otlp(&self, id: TraceId) -> Result<Vec<Vec<u8>>, Failure> {
+        let read = self.store.trace_otlp_within(id, &mut |bytes| self.admit(id, bytes));
+        read.map_err(|error| self.failure(error))
+    }
+
+    /// What was read so far has been dropped: it is not held any more.
+    pub(crate) fn dropped(&self) {
+        self.held.set(0);
+        self.large.take();
+    }
+
+    /// An answer to write to.
+    pub(crate) fn answer(&self) -> Answer {
+        self.reads.outgoing.answer()
+    }
+
+    fn admit(&self, id: TraceId, bytes: usize) -> bool {
+        let held = self.held.get() + bytes;
+        self.held.set(held);
+        match self.room_for(id, held) {
+            Ok(()) => true,
+            Err(failure) => {
+                self.refused.replace(Some(failure));
+                false
+            }
+        }
+    }
+
+    fn room_for(&self, id: TraceId, held: usize) -> Result<(), Failure> {
+        let Room { small, largest, patience } = self.reads.room;
+        if held > largest {
+            return Err(Failure::TooLarge(format!(
+                "trace {id} has more than {} MiB of spans, which is more than is read at once; that much under one id is \
+                 most likely a loop or a job that never starts a new trace",
+                largest.div_ceil(1024 * 1024)
+            )));
+        }
+        if held > small && self.large.borrow().is_none() {
+            let turn = Arc::clone(&self.reads.large).acquire_owned();
+            let place = self.runtime.block_on(async { timeout(patience, turn).await });
+            let place = place.ok().and_then(Result::ok);
+            let busy =
+                || Failure::Busy("another very large trace is being read; try again in a moment".to_owned());
+            self.large.replace(Some(place.ok_or_else(busy)?));
+        }
+        Ok(())
+    }
+
+    fn failure(&self, error: StoreError) -> Failure {
+        match error {
+            StoreError::NotAdmitted => self.refused.take().unwrap_or_else(busy),
+            other => other.into(),
         }
     }
 }
 
-/// The same answer in pieces, which keeps `permit` until the last one is taken.
-async fn held(response: Response, length: u64, permit: OwnedSemaphorePermit) -> Response {
-    let (mut head, body) = response.into_parts();
-    // The body is one piece in memory already; this takes it out.
-    let Ok(bytes) = axum::body::to_bytes(body, usize::MAX).await else {
-        return Failure::internal("an answer was lost").text();
-    };
-    let pieces = stream::unfold((bytes, permit), |(mut rest, permit)| async move {
-        let piece = rest.split_to(PIECE.min(rest.len()));
-        (!piece.is_empty()).then_some((Ok::<Bytes, std::convert::Infallible>(piece), (rest, permit)))
-    });
-    head.headers.insert(header::CONTENT_LENGTH, length.into());
-    Response::from_parts(head, Body::from_stream(pieces))
-}
+impl Source for Reader<'_> {
+    type Error = Failure;
 
-/// A list in JSON that is written value by value, so that no more than one is in memory as anything but text.
-pub(crate) struct List {
-    text: String,
-    bounds: Bounds,
-    items: usize,
-    spans: usize,
-}
-
-impl List {
-    /// `opening` is what stands before the first value, its bracket included.
-    pub(crate) fn begin(opening: &str, bounds: Bounds) -> Self {
-        Self { text: opening.to_owned(), bounds, items: 0, spans: 0 }
+    fn store(&self) -> &Store {
+        self.store
     }
 
-    /// Whether nothing may be added any more. One value always may.
-    pub(crate) fn is_full(&self) -> bool {
-        self.items > 0 && (self.spans >= self.bounds.spans || self.text.len() >= self.bounds.bytes)
+    fn trace(&self, id: TraceId) -> Result<TraceData, Failure> {
+        let read = self.store.trace_within(id, &mut |bytes| self.admit(id, bytes));
+        read.map_err(|error| self.failure(error))
     }
 
-    /// Adds a trace of so many spans, as JSON.
-    pub(crate) fn push(&mut self, value: impl Display, spans: usize) {
-        let comma = if self.items > 0 { "," } else { "" };
-        // Writing to a string does not fail.
-        let _ = write!(self.text, "{comma}{value}");
-        self.items += 1;
-        self.spans += spans;
-    }
-
-    /// What is said of a list that ends early, beside `asked` traces.
-    pub(crate) fn cut_note(&self, asked: usize) -> String {
-        cut_note(self.items, asked)
-    }
-
-    /// The text, with what stands after the last value.
-    pub(crate) fn end(mut self, closing: &str) -> String {
-        self.text.push_str(closing);
-        self.text
-    }
-}
-
-/// What is said of an answer that would have been too large.
-pub(crate) fn cut_note(given: usize, found: usize) -> String {
-    format!(
-        "the answer is cut for its size: it has {} of {} traces; narrow the search or ask for fewer with limit",
-        thousands(given),
-        thousands(found)
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::http::StatusCode;
-    use futures_util::FutureExt;
-    use serde_json::json;
-
-    use super::*;
-    use crate::testing::{Fixture, trace_id};
-
-    #[tokio::test]
-    async fn one_read_runs_one_waits_and_the_next_is_refused() {
-        let reads = Reads::new(1, 1, Duration::from_secs(3_600));
-        let first = reads.enter().await.unwrap();
-        let mut second = Box::pin(reads.enter());
-        assert!(second.as_mut().now_or_never().is_none(), "it waits");
-        assert!(matches!(reads.enter().await, Err(Failure::Busy(_))));
-        drop(first);
-        drop(second.await.unwrap());
-        let _again = reads.enter().await.unwrap();
-        let impatient = Reads { patience: Duration::ZERO, ..reads.clone() };
-        assert!(matches!(impatient.enter().await, Err(Failure::Busy(_))));
-    }
-
-    #[tokio::test]
-    async fn a_busy_server_says_when_to_come_back_in_each_form_and_still_answers_the_rest() {
-        let mut fixture = Fixture::checkouts();
-        fixture.app = fixture.app.clone().with_reads(Reads::new(0, 0, Duration::ZERO));
-        let trace = trace_id(3);
-        for path in [
-            "/api/traces?service=api".to_owned(),
-            format!("/api/traces/{trace}"),
-            "/tl/v1/search".to_owned(),
-            format!("/tl/v1/trace/{trace}/text"),
-            format!("/tl/v1/lineage/{trace}"),
-            format!("/trace/{trace}"),
-            "/".to_owned(),
-        ] {
-            let answer = fixture.get(&path).await;
-            assert_eq!(
-                (answer.status, answer.header("retry-after")),
-                (StatusCode::SERVICE_UNAVAILABLE, "2"),
-                "{path}"
-            );
-            assert!(answer.text().contains("too many searches and traces are being read"), "{path}");
+    /// A neighbour for which there is no room is left out: the trace that was asked for is not refused for it.
+    fn neighbour(&self, id: TraceId) -> Result<Option<Vec<Span>>, Failure> {
+        let before = self.held.get();
+        match self.trace(id) {
+            Ok(data) => Ok(Some(data.spans)),
+            Err(Failure::TooLarge(_) | Failure::Busy(_)) => {
+                self.held.set(before);
+                Ok(None)
+            }
+            Err(failure) => Err(failure),
         }
-        let jaeger = fixture.get("/api/traces?service=api").await.json();
-        assert_eq!(jaeger["errors"][0]["code"], 503);
-        for path in ["/api/services", "/healthz", "/metrics"] {
-            assert_eq!(fixture.get(path).await.status, StatusCode::OK, "{path}");
-        }
-        let tempo = fixture.tempo(&format!("/api/traces/{trace}"), &[]).await;
-        assert_eq!(tempo.status, StatusCode::SERVICE_UNAVAILABLE);
-    }
-
-    #[tokio::test]
-    async fn a_large_answer_is_counted_until_it_is_taken() {
-        use crate::testing::{Answer, span, spans};
-        use tower::ServiceExt;
-        let fixture = Fixture::empty();
-        let text = "x".repeat(200_000);
-        fixture.ingest(&spans("api", vec![span(1, 1, None, "a", 1, (0.0, 1.0), json!({ "text": text }))]));
-        let path = format!("/tl/v1/trace/{}", trace_id(1));
-        let outgoing = Arc::clone(&fixture.app.reads().outgoing);
-        let request = Request::builder().uri(&path).header("host", "localhost").body(Body::empty()).unwrap();
-        let response = crate::ui(fixture.app.clone()).oneshot(request).await.unwrap();
-        assert!(outgoing.available_permits() < MAX_OUTGOING - 190);
-        let answer = Answer::of(response).await;
-        assert_eq!(answer.header("content-length"), answer.body.len().to_string());
-        assert_eq!(answer.json()["spanCount"], 1);
-        assert_eq!(outgoing.available_permits(), MAX_OUTGOING);
-        let _all = outgoing.try_acquire_many(MAX_OUTGOING as u32).unwrap();
-        assert_eq!(fixture.get(&path).await.status, StatusCode::SERVICE_UNAVAILABLE);
-    }
-
-    #[tokio::test]
-    async fn an_answer_of_many_traces_ends_early_and_says_so() {
-        let mut fixture = Fixture::checkouts();
-        for bounds in [
-            Bounds { spans: 10, ..Bounds::default() },
-            Bounds { bytes: 12_000, ..Bounds::default() },
-            Bounds { spans: 1, ..Bounds::default() },
-        ] {
-            fixture.app = fixture.app.clone().with_bounds(bounds);
-            let answer = fixture.get("/api/traces?service=api").await.json();
-            let given = answer["data"].as_array().unwrap().len();
-            assert!((1..7).contains(&given), "{bounds:?}: {given}");
-            assert_eq!(answer["errors"], json!([{ "msg": cut_note(given, 7) }]), "{bounds:?}");
-        }
-        let ids: Vec<String> = (1..=3).map(|n| format!("traceID={}", trace_id(n))).collect();
-        let answer = fixture.get(&format!("/api/traces?{}", ids.join("&"))).await.json();
-        assert_eq!(answer["errors"], json!([{ "msg": cut_note(1, 3) }]));
-        fixture.app = fixture.app.clone().with_bounds(Bounds { listed: 10, ..Bounds::default() });
-        let found = fixture.get("/tl/v1/search?q=tenant.id%3Dacme").await.json();
-        let given = found["traces"].as_array().unwrap().len();
-        assert_eq!((given, &found["cut"], &found["notes"]), (2, &json!(true), &json!([cut_note(2, 7)])));
-        let text = fixture.get("/tl/v1/search/text?q=tenant.id%3Dacme").await.text();
-        assert!(text.contains("it has 2 of 7 traces"), "{text}");
-    }
-
-    #[tokio::test]
-    async fn a_limit_over_the_maximum_is_lowered_and_said() {
-        let fixture = Fixture::checkouts();
-        let jaeger = fixture.get("/api/traces?service=api&limit=20000").await.json();
-        assert_eq!(jaeger["errors"][0]["msg"], "limit 20,000 is over the maximum; 1,500 is used");
-        assert_eq!(jaeger["data"].as_array().unwrap().len(), 7);
-        let found = fixture.get("/tl/v1/search?limit=100000").await.json();
-        assert_eq!(found["notes"], json!(["limit 100,000 is over the maximum; 1,000 is used"]));
-        assert!(fixture.get("/?limit=100000").await.text().contains("1,000 is used"));
-        let text = fixture.get("/tl/v1/search/text?limit=100000").await.text();
-        assert!(text.contains("limit 100,000 is over the maximum; 1,000 is used"), "{text}");
-        let tempo = fixture.tempo("/api/search?limit=501", &[]).await.json();
-        assert_eq!(tempo["notes"], json!(["limit 501 is over the maximum; 500 is used"]));
     }
 }

@@ -1,5 +1,7 @@
 //! The answers handlers give, and the failures they give them for. A failure is told in the form its API speaks.
 
+use std::marker::PhantomData;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -22,6 +24,9 @@ pub(crate) enum Failure {
     /// Too many of these at once.
     #[error("{0}")]
     Busy(String),
+    /// It is there, and is more than is read at once.
+    #[error("{0}")]
+    TooLarge(String),
     /// The store or this server failed.
     #[error("{0}")]
     Internal(String),
@@ -37,18 +42,47 @@ impl Failure {
             Self::Bad(_) => StatusCode::BAD_REQUEST,
             Self::Missing(_) => StatusCode::NOT_FOUND,
             Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
+}
 
-    /// The failure as our own API tells it.
-    pub(crate) fn json(&self) -> Response {
-        json_with(self.status(), &json!({ "error": self.to_string() }))
+/// The form in which an API tells its failures.
+pub(crate) trait Form: Send + Sync + 'static {
+    fn tell(failure: &Failure) -> Response;
+}
+
+/// As our own API tells them: `{"error": …}`.
+pub(crate) struct AsJson;
+
+/// As a line of text: our own text forms, and Tempo.
+pub(crate) struct AsText;
+
+impl Form for AsJson {
+    fn tell(failure: &Failure) -> Response {
+        json_with(failure.status(), &json!({ "error": failure.to_string() }))
     }
+}
 
-    /// The failure as a line of text.
-    pub(crate) fn text(&self) -> Response {
-        text_with(self.status(), format!("{self}\n"))
+impl Form for AsText {
+    fn tell(failure: &Failure) -> Response {
+        text_with(failure.status(), format!("{failure}\n"))
+    }
+}
+
+/// A handler's failure, told in the form of its API.
+pub(crate) struct Refused<F>(Failure, PhantomData<F>);
+
+impl<F, E: Into<Failure>> From<E> for Refused<F> {
+    fn from(error: E) -> Self {
+        Self(error.into(), PhantomData)
+    }
+}
+
+impl<F: Form> IntoResponse for Refused<F> {
+    fn into_response(self) -> Response {
+        F::tell(&self.0)
     }
 }
 
@@ -77,11 +111,6 @@ pub(crate) fn json(value: &Value) -> Response {
 
 pub(crate) fn json_with(status: StatusCode, value: &Value) -> Response {
     with_type(status, "application/json", value.to_string())
-}
-
-/// JSON that is text already.
-pub(crate) fn json_text(body: String) -> Response {
-    with_type(StatusCode::OK, "application/json", body)
 }
 
 pub(crate) fn text(body: String) -> Response {

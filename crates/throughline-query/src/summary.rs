@@ -3,13 +3,13 @@
 
 use throughline_otlp::{Span, TraceId, UnixNanos};
 use throughline_semconv::own::LINKED_TRACE_ID_COUNT;
-use throughline_store::Store;
 use throughline_trace::{Node, Trace};
 
+use crate::asked::{Asked, Matching};
 use crate::geometry::Bar;
 use crate::geometry::axis::Axis;
 use crate::load;
-use crate::own::found::{Asked, Matching};
+use crate::reads::Reader;
 use crate::reply::Failure;
 
 /// Nodes in a miniature; more are a blur.
@@ -59,12 +59,13 @@ pub(crate) enum Ink {
 impl Summary {
     /// Of the trace with this id; `None` if the store has nothing of it (any more).
     pub(crate) fn load(
-        store: &Store,
+        reader: &Reader<'_>,
         id: TraceId,
         asked: &Asked,
         now: UnixNanos,
     ) -> Result<Option<Self>, Failure> {
-        Ok(load::load_alone(store, id, now)?.map(|trace| Self::of(&trace, asked)))
+        reader.dropped();
+        Ok(load::load_alone(reader, id, now)?.map(|trace| Self::of(&trace, asked)))
     }
 
     fn of(trace: &Trace, asked: &Asked) -> Self {

@@ -3,18 +3,21 @@
 
 use axum::Router;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
 use axum::routing::get;
 use serde_json::{Value as Json, json};
 use throughline_otlp::UnixNanos;
-use throughline_store::{Search, Store};
+use throughline_store::Search;
 
+use crate::answer::Answer;
 use crate::app::App;
-use crate::own::found::{Asked, Matching};
+use crate::asked::{Asked, Matching};
+use crate::load::Source;
 use crate::params::Params;
 use crate::query;
-use crate::reply::{self, Failure};
+use crate::reads::Reader;
+use crate::reply::{self, AsText, Failure, Form, Refused};
 use crate::summary::Summary;
 
 #[cfg(test)]
@@ -24,6 +27,8 @@ mod tests;
 const LIMIT: usize = 20;
 const MAX_LIMIT: usize = 500;
 const PROTOBUF: &str = "application/protobuf";
+/// Spans that are JSON values at one time.
+const STRETCH: usize = 500;
 
 pub(crate) fn router() -> Router<App> {
     Router::new()
@@ -37,24 +42,12 @@ pub(crate) fn router() -> Router<App> {
 }
 
 /// A failure as a line of text, as Tempo gives it.
-struct Refusal(Failure);
-
-impl<E: Into<Failure>> From<E> for Refusal {
-    fn from(error: E) -> Self {
-        Self(error.into())
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        self.0.text()
-    }
-}
+type Refusal = Refused<AsText>;
 
 async fn ready(State(app): State<App>) -> Response {
     match app.live().readiness() {
         Ok(()) => reply::text("ready\n".to_owned()),
-        Err(why) => Failure::Busy(format!("not ready: {why}")).text(),
+        Err(why) => AsText::tell(&Failure::Busy(format!("not ready: {why}"))),
     }
 }
 
@@ -63,11 +56,10 @@ async fn trace(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let binary = wants_protobuf(&headers);
-    let answer = answer(&app, &id, move |requests| match binary {
-        true => Ok(protobuf(requests.concat())),
-        false => Ok(reply::json(&json!({ "batches": resource_spans(requests)? }))),
-    });
+    let answer = match wants_protobuf(&headers) {
+        true => answer(&app, &id, |requests, answer| protobuf(&[], requests, answer)),
+        false => answer(&app, &id, |requests, answer| batches(r#"{"batches":["#, requests, "]}", answer)),
+    };
     Ok(answer.await?)
 }
 
@@ -77,33 +69,63 @@ async fn trace_v2(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let binary = wants_protobuf(&headers);
-    let answer = answer(&app, &id, move |requests| match binary {
-        true => Ok(protobuf(field_one(&requests.concat()))),
-        false => Ok(reply::json(&json!({ "trace": { "resourceSpans": resource_spans(requests)? } }))),
-    });
+    let answer = match wants_protobuf(&headers) {
+        true => answer(&app, &id, |requests, answer| {
+            let length = requests.iter().map(Vec::len).sum();
+            protobuf(&field_one(length), requests, answer)
+        }),
+        false => answer(&app, &id, |requests, answer| {
+            batches(r#"{"trace":{"resourceSpans":["#, requests, "]}}", answer)
+        }),
+    };
     Ok(answer.await?)
 }
 
-/// Answers with each span of the trace as a request of its own. Requests one after the other are one request: their only
-/// field repeats.
-async fn answer(
-    app: &App,
-    id: &str,
-    write: impl FnOnce(&[Vec<u8>]) -> Result<Response, Failure> + Send + 'static,
-) -> Result<Response, Failure> {
+/// Makes an answer of a trace's one-span requests.
+type Write = fn(&[Vec<u8>], Answer) -> Result<Response, Failure>;
+
+/// Answers with each span of the trace as a request of its own.
+async fn answer(app: &App, id: &str, write: Write) -> Result<Response, Failure> {
     let id = reply::trace_id(id)?;
-    app.read(move |store| match store.trace_otlp(id)? {
+    app.read(move |reader| match reader.trace_otlp(id)? {
         requests if requests.is_empty() => Err(Failure::Missing("trace not found".to_owned())),
-        requests => write(&requests),
+        requests => write(&requests, reader.answer()),
     })
     .await
 }
 
-fn resource_spans(requests: &[Vec<u8>]) -> Result<Json, Failure> {
-    let mut traces = throughline_otlp::json::traces(requests.iter().map(Vec::as_slice))
-        .map_err(|e| Failure::internal(format!("a stored span is not OTLP: {e}")))?;
-    Ok(traces.get_mut("resourceSpans").map(Json::take).unwrap_or_default())
+/// JSON, a stretch of spans at a time: as JSON values they take twenty times their bytes. Equal resources stand together
+/// within a stretch; that one occurs again in the next is as good OTLP.
+fn batches(
+    opening: &str,
+    requests: &[Vec<u8>],
+    closing: &str,
+    mut answer: Answer,
+) -> Result<Response, Failure> {
+    answer.text(opening)?;
+    let mut first = true;
+    for stretch in requests.chunks(STRETCH) {
+        let mut traces = throughline_otlp::json::traces(stretch.iter().map(Vec::as_slice))
+            .map_err(|e| Failure::internal(format!("a stored span is not OTLP: {e}")))?;
+        let groups = traces.get_mut("resourceSpans").and_then(Json::as_array_mut);
+        for group in groups.into_iter().flatten() {
+            if !std::mem::take(&mut first) {
+                answer.text(",")?;
+            }
+            answer.json(group)?;
+        }
+    }
+    answer.text(closing)?;
+    answer.into_response("application/json")
+}
+
+/// Requests one after the other are one request: their only field repeats.
+fn protobuf(head: &[u8], requests: &[Vec<u8>], mut answer: Answer) -> Result<Response, Failure> {
+    answer.bytes(head)?;
+    for request in requests {
+        answer.bytes(request)?;
+    }
+    answer.into_response(PROTOBUF)
 }
 
 fn wants_protobuf(headers: &HeaderMap) -> bool {
@@ -113,21 +135,15 @@ fn wants_protobuf(headers: &HeaderMap) -> bool {
         .any(|media| media.split(';').next().map(str::trim) == Some(PROTOBUF))
 }
 
-fn protobuf(body: Vec<u8>) -> Response {
-    ([(header::CONTENT_TYPE, HeaderValue::from_static(PROTOBUF))], body).into_response()
-}
-
-/// A message whose field 1 is `content`.
-fn field_one(content: &[u8]) -> Vec<u8> {
-    let mut message = vec![0x0a];
-    let mut length = content.len();
+/// What stands before a message of so many bytes that is field 1 of another.
+fn field_one(mut length: usize) -> Vec<u8> {
+    let mut head = vec![0x0a];
     while length >= 0x80 {
-        message.push((length & 0x7f) as u8 | 0x80);
+        head.push((length & 0x7f) as u8 | 0x80);
         length >>= 7;
     }
-    message.push(length as u8);
-    message.extend_from_slice(content);
-    message
+    head.push(length as u8);
+    head
 }
 
 /// `tags=` in logfmt, which is our own query language's attributes; `q=` only as far as it says the same.
@@ -135,7 +151,7 @@ async fn search(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Res
     let params = Params::read(query.as_deref())?;
     let (search, note) = search_of(&params)?;
     let now = app.now();
-    let rows = app.read(move |store| rows(store, search, now)).await?;
+    let rows = app.read(move |reader| rows(reader, search, now)).await?;
     let mut answer = json!({ "traces": rows, "metrics": {} });
     if let (Some(note), Some(fields)) = (note, answer.as_object_mut()) {
         fields.insert("notes".to_owned(), json!([note]));
@@ -174,11 +190,15 @@ fn seconds(params: &Params, name: &str) -> Result<Option<UnixNanos>, Failure> {
     Ok(seconds.map(|s| UnixNanos(u64::try_from(s).unwrap_or(u64::MAX).saturating_mul(1_000_000_000))))
 }
 
-fn rows(store: &Store, search: Search, now: UnixNanos) -> Result<Vec<Json>, Failure> {
+fn rows(reader: &Reader<'_>, search: Search, now: UnixNanos) -> Result<Vec<Json>, Failure> {
     let asked = Asked { search, trace: None, span: None, matching: Matching::Counted, note: None };
     let mut rows = Vec::new();
-    for hit in store.search(&asked.search)? {
-        rows.extend(Summary::load(store, hit.trace_id, &asked, now)?.as_ref().map(row));
+    for hit in reader.store().search(&asked.search)? {
+        match Summary::load(reader, hit.trace_id, &asked, now) {
+            // Tempo's list has no place to say why one is not in it.
+            Err(Failure::TooLarge(_)) => {}
+            summary => rows.extend(summary?.as_ref().map(row)),
+        }
     }
     Ok(rows)
 }

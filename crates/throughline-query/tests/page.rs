@@ -152,6 +152,33 @@ fn errors_are_one_key_away() {
 }
 
 #[test]
+fn errors_that_are_folded_away_are_one_key_away_too() {
+    let fixture = Fixture::empty();
+    let failed = [50, 1_500, 2_300];
+    let step = |id: u64| {
+        let millis = (id as f64, id as f64 + 1.0);
+        let mut step = span(1, id, (id > 1).then_some(1), "step", 1, millis, json!({}));
+        if failed.contains(&id) {
+            step["status"] = json!({ "code": 2, "message": "no" });
+        }
+        step
+    };
+    fixture.ingest(&spans("api", (1..=2_500).map(step).collect()));
+    in_browser("errors_that_are_folded_away_are_one_key_away_too", fixture, |mut stage| {
+        let row = |id: u64| json!(format!("s-{id:016x}"));
+        stage.open(&format!("/trace/{}", trace_id(1)));
+        stage.browser.press("n");
+        assert_eq!(stage.focused(), row(50));
+        assert_eq!(stage.browser.value("document.querySelector('.hidden').innerText"), "✗ 2 errors in them");
+        for (key, to) in [("n", 1_500), ("n", 2_300), ("p", 1_500), ("p", 50)] {
+            stage.browser.loads(|browser| browser.press(key));
+            assert_eq!(stage.focused(), row(to), "{key}");
+        }
+        assert_eq!(stage.browser.complaints(), [""; 0]);
+    });
+}
+
+#[test]
 fn a_search_is_shown_and_dragging_narrows_it() {
     in_browser("a_search_is_shown_and_dragging_narrows_it", Fixture::checkouts(), |mut stage| {
         stage.open("/");

@@ -1,18 +1,25 @@
 //! Jaeger's JSON of a trace. The shapes are Jaeger's own, field for field; the order of tags follows its translation of OTLP.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 use throughline_otlp::model::{Event, KeyValue, Resource};
 use throughline_otlp::{LogRecord, Span, SpanId, SpanKind, Status, TraceId, UnixNanos, Value};
 
+use crate::answer::Answer;
+use crate::reply::Failure;
+
 /// The largest integer a JavaScript number holds exactly; Jaeger writes larger ones as strings.
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
 /// One trace, written span by span. Log records are shown as logs of the span they were written in, as Jaeger has no other place for them.
-pub(super) fn trace(id: TraceId, spans: &[Span], logs: &[LogRecord]) -> String {
+pub(super) fn trace(
+    id: TraceId,
+    spans: &[Span],
+    logs: &[LogRecord],
+    answer: &mut Answer,
+) -> Result<(), Failure> {
     let mut processes = Processes::default();
     let present: HashSet<SpanId> = spans.iter().map(|s| s.span_id).collect();
     let mut logs_of: HashMap<SpanId, Vec<&LogRecord>> = HashMap::new();
@@ -22,15 +29,15 @@ pub(super) fn trace(id: TraceId, spans: &[Span], logs: &[LogRecord]) -> String {
         }
     }
     let none = Vec::new();
-    let mut text = format!(r#"{{"traceID":"{id}","spans":["#);
+    answer.text(&format!(r#"{{"traceID":"{id}","spans":["#))?;
     for (at, one) in spans.iter().enumerate() {
-        let comma = if at > 0 { "," } else { "" };
+        if at > 0 {
+            answer.text(",")?;
+        }
         let logs = logs_of.get(&one.span_id).unwrap_or(&none);
-        // Writing to a string does not fail.
-        let _ = write!(text, "{comma}{}", span(one, logs, &present, &mut processes));
+        answer.json(&span(one, logs, &present, &mut processes))?;
     }
-    let _ = write!(text, r#"],"processes":{},"warnings":null}}"#, processes.into_json());
-    text
+    answer.text(&format!(r#"],"processes":{},"warnings":null}}"#, processes.into_json()))
 }
 
 fn span(span: &Span, logs: &[&LogRecord], present: &HashSet<SpanId>, processes: &mut Processes) -> Json {

@@ -1,5 +1,6 @@
 //! Event streams: one trace as it grows, and arrivals as such. A stream holds one of [`crate::app::MAX_FOLLOWERS`] places;
-//! one more is refused with 503. A stream that lags behind the broadcast reads the store again and misses nothing.
+//! one more is refused with 503. A stream that lags behind the broadcast reads the store again and misses nothing. What waits
+//! for a client is bounded: past [`MAX_QUEUED`] the stream says `behind`, and goes on when the client has taken it.
 
 use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
@@ -28,9 +29,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Arrivals are told at most this often.
 const PACE: Duration = Duration::from_millis(500);
 
+/// Bytes of events that wait for one client, counted among the answers that are on their way. Where those leave no room,
+/// and always, [`QUEUED_UNCOUNTED`].
+const MAX_QUEUED: usize = 4 * 1024 * 1024;
+const QUEUED_UNCOUNTED: usize = 64 * 1024;
+
 type Events<S> = Sse<axum::response::sse::KeepAliveStream<S>>;
 
-/// `span` and `log` for everything there is and everything that comes, then `quiet`, then the end.
+/// `span` and `log` for everything there is and everything that comes, then `quiet`, then the end. `behind` says how many
+/// spans and logs there are that have not been told yet; they follow.
 pub(super) async fn trace(
     State(app): State<App>,
     Path(id): Path<String>,
@@ -47,6 +54,7 @@ pub(super) async fn trace(
         spans: HashSet::new(),
         logs: 0,
         ready: VecDeque::new(),
+        room: None,
         begun: Instant::now(),
         phase: Phase::Begin,
     };
@@ -100,6 +108,8 @@ struct Follower {
     /// Logs told; the store's list of them only grows.
     logs: usize,
     ready: VecDeque<Event>,
+    /// For what is ready, if that is more than [`QUEUED_UNCOUNTED`].
+    room: Option<OwnedSemaphorePermit>,
     begun: Instant,
     phase: Phase,
 }
@@ -108,6 +118,8 @@ struct Follower {
 enum Phase {
     Begin,
     Following,
+    /// More is known than was told.
+    Behind,
     Done,
 }
 
@@ -117,9 +129,10 @@ impl Follower {
             if let Some(event) = self.ready.pop_front() {
                 return Some(event);
             }
+            self.room = None;
             match self.phase {
                 Phase::Done => return None,
-                Phase::Begin => self.phase = Phase::Following,
+                Phase::Begin | Phase::Behind => self.phase = Phase::Following,
                 Phase::Following => self.wait().await,
             }
             self.look().await;
@@ -147,7 +160,7 @@ impl Follower {
     /// Reads the trace and tells what is new of it.
     async fn look(&mut self) {
         let (id, now) = (self.id, self.app.now());
-        match self.app.read(move |store| Ok(load::load_alone(store, id, now)?)).await {
+        match self.app.read(move |reader| load::load_alone(reader, id, now)).await {
             // Its turn did not come: the next look is soon.
             Err(Failure::Busy(_)) => {}
             Err(failure) => {
@@ -155,8 +168,11 @@ impl Follower {
                 self.phase = Phase::Done;
             }
             Ok(Some(trace)) => {
-                self.tell(&trace);
-                if trace.state == TraceState::Quiet || self.phase == Phase::Done {
+                let untold = self.tell(&trace);
+                if untold > 0 {
+                    self.ready.push_back(event("behind", &json!({ "untold": untold })));
+                    self.phase = Phase::Behind;
+                } else if trace.state == TraceState::Quiet || self.phase == Phase::Done {
                     self.end(trace.span_count());
                 }
             }
@@ -165,14 +181,43 @@ impl Follower {
         }
     }
 
-    fn tell(&mut self, trace: &Trace) {
-        for span in trace.spans().filter(|span| self.spans.insert(key(span))) {
-            self.ready.push_back(event("span", &throughline_trace::json::span(span)));
+    /// Tells what is new, as much as may wait; how much more there is.
+    fn tell(&mut self, trace: &Trace) -> usize {
+        let mut queued = 0;
+        for span in trace.spans() {
+            if self.spans.contains(&key(span)) {
+                continue;
+            }
+            if !self.has_room(queued) {
+                let spans = trace.span_count().saturating_sub(self.spans.len());
+                return spans + trace.logs.len().saturating_sub(self.logs);
+            }
+            self.spans.insert(key(span));
+            queued += self.push("span", &throughline_trace::json::span(span));
         }
         for log in trace.logs.iter().skip(self.logs) {
-            self.ready.push_back(event("log", &throughline_trace::json::log(log)));
+            if !self.has_room(queued) {
+                break;
+            }
+            self.logs += 1;
+            queued += self.push("log", &throughline_trace::json::log(log));
         }
-        self.logs = self.logs.max(trace.logs.len());
+        trace.logs.len().saturating_sub(self.logs)
+    }
+
+    fn push(&mut self, name: &str, data: &Json) -> usize {
+        let text = data.to_string();
+        let bytes = text.len();
+        self.ready.push_back(Event::default().event(name).data(text));
+        bytes
+    }
+
+    /// Whether one more event may wait beside so many bytes.
+    fn has_room(&mut self, queued: usize) -> bool {
+        if queued >= QUEUED_UNCOUNTED && self.room.is_none() {
+            self.room = self.app.reads().outgoing().room(MAX_QUEUED).ok();
+        }
+        queued < if self.room.is_some() { MAX_QUEUED } else { QUEUED_UNCOUNTED }
     }
 
     fn end(&mut self, spans: usize) {

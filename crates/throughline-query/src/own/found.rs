@@ -2,23 +2,23 @@
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
-use serde_json::{Value as Json, json};
-use throughline_otlp::{LogRecord, Span, SpanId, TraceId, UnixNanos};
-use throughline_store::{Hit, Search, Store};
+use serde_json::json;
+use throughline_otlp::{LogRecord, Span, UnixNanos};
+use throughline_store::{Hit, Search};
 use throughline_trace::time;
 
 use super::{JsonRefusal, TextRefusal};
+use crate::answer::{Answer, Bounds, List, cut_note};
 use crate::app::App;
+use crate::asked::{Asked, Matching};
+use crate::load::Source;
 use crate::params::Params;
 use crate::query::{Query, parse_query};
-use crate::reads::{Bounds, List, cut_note};
+use crate::reads::Reader;
 use crate::reply::{self, Failure};
 use crate::summary::Summary;
 use crate::units::counted;
 
-/// Traces in one answer unless asked for otherwise, and at most.
-pub(crate) const LIMIT: usize = 50;
-pub(crate) const MAX_LIMIT: usize = 1_000;
 /// Logs in one answer.
 pub(crate) const LOG_LIMIT: usize = 200;
 
@@ -31,25 +31,6 @@ pub(crate) struct Found {
     pub(crate) cut: Cut,
     /// What is to be said of the bounds that the answer met.
     pub(crate) notes: Vec<String>,
-}
-
-/// What is asked of the store.
-#[derive(Clone, Debug)]
-pub(crate) struct Asked {
-    pub(crate) search: Search,
-    /// Only this trace, and only this span of it.
-    pub(crate) trace: Option<TraceId>,
-    pub(crate) span: Option<SpanId>,
-    pub(crate) matching: Matching,
-    /// What there is to say of the limit.
-    pub(crate) note: Option<String>,
-}
-
-/// What becomes of the spans that match.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Matching {
-    Listed,
-    Counted,
 }
 
 /// One trace of it.
@@ -66,36 +47,15 @@ pub(crate) enum Cut {
     AtLimit,
 }
 
-impl Asked {
-    /// Of a query and `limit=`.
-    pub(crate) fn of(
-        query: &Query,
-        params: &Params,
-        now: UnixNanos,
-        matching: Matching,
-    ) -> Result<Self, Failure> {
-        let (limit, note) = params.limit(LIMIT, MAX_LIMIT)?;
-        Ok(Self { search: query.search(now, limit), trace: query.trace, span: query.span, matching, note })
-    }
-
-    /// Whether a span meets every condition.
-    pub(crate) fn matches(&self, span: &Span) -> bool {
-        self.span.is_none_or(|id| span.span_id == id) && self.search.matches(span)
-    }
-
-    fn hits(&self, store: &Store) -> Result<Vec<Hit>, Failure> {
-        let Some(trace_id) = self.trace else { return Ok(store.search(&self.search)?) };
-        let spans = store.trace(trace_id)?.spans;
-        let matching: Vec<&Span> = spans.iter().filter(|span| self.matches(span)).collect();
-        let newest = matching.iter().map(|span| span.start).max();
-        Ok(newest.map(|start| Hit { trace_id, matched: matching.len(), start }).into_iter().collect())
-    }
-}
-
 /// Asks the store, newest first.
-pub(crate) fn find(store: &Store, asked: &Asked, now: UnixNanos, bounds: Bounds) -> Result<Found, Failure> {
+pub(crate) fn find(
+    reader: &Reader<'_>,
+    asked: &Asked,
+    now: UnixNanos,
+    bounds: Bounds,
+) -> Result<Found, Failure> {
     let search = &asked.search;
-    let hits = asked.hits(store)?;
+    let hits = hits(reader, asked)?;
     let mut cut = if hits.len() >= search.limit { Cut::AtLimit } else { Cut::Whole };
     let mut notes: Vec<String> = asked.note.iter().cloned().collect();
     let mut traces: Vec<FoundTrace> = Vec::new();
@@ -106,26 +66,39 @@ pub(crate) fn find(store: &Store, asked: &Asked, now: UnixNanos, bounds: Bounds)
             cut = Cut::AtLimit;
             break;
         }
-        // Retention may drop a trace between the two questions; it is then simply not in the list.
-        if let Some(trace) = Summary::load(store, hit.trace_id, asked, now)? {
-            listed += trace.matching.len();
-            traces.push(FoundTrace { trace, matched: hit.matched });
+        match Summary::load(reader, hit.trace_id, asked, now) {
+            Ok(Some(trace)) => {
+                listed += trace.matching.len();
+                traces.push(FoundTrace { trace, matched: hit.matched });
+            }
+            // Retention may drop a trace between the two questions; it is then simply not in the list.
+            Ok(None) => {}
+            Err(Failure::TooLarge(why)) => notes.push(why),
+            Err(failure) => return Err(failure),
         }
     }
     let logs = if search.attributes.is_empty() && search.service.is_none() {
         Vec::new()
     } else {
-        store.search_logs(&Search { limit: LOG_LIMIT, ..search.clone() })?
+        reader.store().search_logs(&Search { limit: LOG_LIMIT, ..search.clone() })?
     };
     Ok(Found { traces, logs, cut, notes })
 }
 
+fn hits(reader: &Reader<'_>, asked: &Asked) -> Result<Vec<Hit>, Failure> {
+    let Some(trace_id) = asked.trace else { return Ok(reader.store().search(&asked.search)?) };
+    let spans = reader.trace(trace_id)?.spans;
+    let matching: Vec<&Span> = spans.iter().filter(|span| asked.matches(span)).collect();
+    let newest = matching.iter().map(|span| span.start).max();
+    Ok(newest.map(|start| Hit { trace_id, matched: matching.len(), start }).into_iter().collect())
+}
+
 pub(super) async fn json(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, JsonRefusal> {
     let bounds = app.bounds();
-    let write = move |query: &Query, found: &Found| {
-        let mut list = List::begin(r#"{"traces":["#, bounds);
+    let write = move |query: &Query, found: &Found, answer| {
+        let mut list = List::begin(answer, r#"{"traces":["#, bounds)?;
         for one in &found.traces {
-            list.push(trace_json(one), 0);
+            list.push(0, |answer| trace_json(one, answer))?;
         }
         let rest = json!({
             "query": query.to_string(),
@@ -133,7 +106,7 @@ pub(super) async fn json(State(app): State<App>, RawQuery(query): RawQuery) -> R
             "cut": found.cut == Cut::AtLimit,
             "notes": found.notes,
         });
-        reply::json_text(list.end(&format!("],{}", rest.to_string().trim_start_matches('{'))))
+        list.end(&format!("],{}", rest.to_string().trim_start_matches('{')))
     };
     Ok(answer(&app, &Params::read(query.as_deref())?, write).await?)
 }
@@ -142,7 +115,7 @@ pub(super) async fn text(State(app): State<App>, RawQuery(query): RawQuery) -> R
     let params = Params::read(query.as_deref())?;
     let width = params.number("width")?;
     let now = app.now();
-    let write = move |query: &Query, found: &Found| reply::text(render(query, found, now, width));
+    let write = move |query: &Query, found: &Found, _| Ok(reply::text(render(query, found, now, width)));
     Ok(answer(&app, &params, write).await?)
 }
 
@@ -150,17 +123,17 @@ pub(super) async fn text(State(app): State<App>, RawQuery(query): RawQuery) -> R
 async fn answer(
     app: &App,
     params: &Params,
-    write: impl FnOnce(&Query, &Found) -> Response + Send + 'static,
+    write: impl FnOnce(&Query, &Found, Answer) -> Result<Response, Failure> + Send + 'static,
 ) -> Result<Response, Failure> {
     let query = parse_query(params.one("q").unwrap_or_default())?;
     let (now, bounds) = (app.now(), app.bounds());
     let asked = Asked::of(&query, params, now, Matching::Listed)?;
-    app.read(move |store| Ok(write(&query, &find(store, &asked, now, bounds)?))).await
+    app.read(move |reader| write(&query, &find(reader, &asked, now, bounds)?, reader.answer())).await
 }
 
-fn trace_json(found: &FoundTrace) -> Json {
+fn trace_json(found: &FoundTrace, answer: &mut Answer) -> Result<(), Failure> {
     let trace = &found.trace;
-    json!({
+    let fields = json!({
         "traceID": trace.id.to_string(),
         "service": trace.root.as_ref().map(|root| root.service.as_str()),
         "operation": trace.root.as_ref().map(|root| root.operation.as_str()),
@@ -172,7 +145,8 @@ fn trace_json(found: &FoundTrace) -> Json {
         "correlationIDs": trace.correlation_ids,
         "matched": found.matched,
         "spans": trace.matching.iter().map(throughline_trace::json::span).collect::<Vec<_>>(),
-    })
+    });
+    answer.json(&fields)
 }
 
 fn render(query: &Query, found: &Found, now: UnixNanos, width: Option<usize>) -> String {

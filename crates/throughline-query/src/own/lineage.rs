@@ -7,14 +7,15 @@ use axum::response::Response;
 use serde_json::{Value as Json, json};
 use throughline_otlp::{Span, TraceId, UnixNanos, Value};
 use throughline_semconv::own::{LINKED_TRACE_ID_COUNT, LINKED_TRACE_ID_HASH};
-use throughline_store::{Search, Store};
+use throughline_store::Search;
 use throughline_trace::time;
 
 use super::found::printable;
 use super::{JsonRefusal, TextRefusal};
 use crate::app::App;
-use crate::load;
+use crate::load::{self, Source};
 use crate::params::Params;
+use crate::reads::Reader;
 use crate::reply::{self, Failure};
 
 /// Batches in one answer.
@@ -62,8 +63,8 @@ pub(super) async fn text(
 async fn batches(app: &App, of: &str) -> Result<Vec<Batch>, Failure> {
     let of = read(of)?;
     let now = app.now();
-    app.read(move |store| {
-        let found = find(store, &of, now)?;
+    app.read(move |reader| {
+        let found = find(reader, &of, now)?;
         if found.is_empty() { Err(Failure::Missing(nothing(&of))) } else { Ok(found) }
     })
     .await
@@ -87,22 +88,25 @@ fn nothing(of: &Of) -> String {
     }
 }
 
-fn find(store: &Store, of: &Of, now: UnixNanos) -> Result<Vec<Batch>, Failure> {
+fn find(reader: &Reader<'_>, of: &Of, now: UnixNanos) -> Result<Vec<Batch>, Failure> {
     let traces = match of {
         Of::Trace(id) => {
-            let dependants = store.linking_to(*id, MAX_BATCHES)?;
+            let dependants = reader.store().linking_to(*id, MAX_BATCHES)?;
             std::iter::once(*id).chain(dependants).collect()
         }
         Of::Hash(hash) => {
             let attributes = vec![(LINKED_TRACE_ID_HASH.to_owned(), hash.clone())];
-            let hits = store.search(&Search { attributes, limit: MAX_BATCHES, ..Search::default() })?;
+            let hits =
+                reader.store().search(&Search { attributes, limit: MAX_BATCHES, ..Search::default() })?;
             hits.into_iter().map(|hit| hit.trace_id).collect::<Vec<_>>()
         }
     };
     let mut batches = Vec::new();
     for id in traces {
-        for span in store.trace(id)?.spans.into_iter().filter(|span| asked(span, of)) {
-            let contributors = contributors(store, &span, now)?;
+        reader.dropped();
+        let spans = reader.trace(id)?.spans.into_iter().filter(|span| asked(span, of));
+        for span in spans.collect::<Vec<_>>() {
+            let contributors = contributors(reader, &span, now)?;
             batches.push(Batch { span, contributors });
         }
     }
@@ -120,12 +124,17 @@ fn asked(span: &Span, of: &Of) -> bool {
     }
 }
 
-fn contributors(store: &Store, span: &Span, now: UnixNanos) -> Result<Vec<Contributor>, Failure> {
+fn contributors(reader: &Reader<'_>, span: &Span, now: UnixNanos) -> Result<Vec<Contributor>, Failure> {
     let ids: BTreeSet<TraceId> =
         span.links.iter().map(|link| link.trace_id).filter(|id| *id != span.trace_id).collect();
     let contributor = |trace_id| {
-        let root = load::load_alone(store, trace_id, now)?.and_then(|trace| trace.spans().next().cloned());
-        Ok(Contributor { trace_id, root })
+        reader.dropped();
+        let trace = match load::load_alone(reader, trace_id, now) {
+            // It is named all the same.
+            Err(Failure::TooLarge(_)) => None,
+            trace => trace?,
+        };
+        Ok(Contributor { trace_id, root: trace.and_then(|trace| trace.spans().next().cloned()) })
     };
     ids.into_iter().map(contributor).collect()
 }

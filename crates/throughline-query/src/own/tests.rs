@@ -150,6 +150,34 @@ async fn following_a_growing_trace_tells_each_span_once() {
 }
 
 #[tokio::test]
+async fn what_waits_for_a_client_is_bounded_and_it_is_told_how_far_behind_it_is() {
+    let fixture = Fixture::empty();
+    let text = "x".repeat(10_000);
+    let large = |id: u64| span(1, id, None, "large", 1, (0.0, id as f64), json!({ "text": text }));
+    fixture.ingest(&spans("api", (1..=20).map(large).collect()));
+    let path = format!("/tl/v1/trace/{}/follow", trace_id(1));
+    let told = async |fixture: &Fixture| {
+        let mut told = Vec::new();
+        for (name, data) in events(&fixture.get(&path).await) {
+            match name.as_str() {
+                "span" => told.push("span".to_owned()),
+                other => told.push(format!("{other} {data}")),
+            }
+        }
+        told
+    };
+    let whole = told(&fixture).await;
+    assert_eq!((whole.len(), whole.last().unwrap().as_str()), (21, r#"quiet {"spans":20}"#));
+    // Other answers take all the room there is: 64 KiB wait at a time.
+    let outgoing = fixture.app.reads().outgoing().clone();
+    let _all = outgoing.room(outgoing.free() * 1024).unwrap();
+    let parts = told(&fixture).await;
+    let said: Vec<&str> = parts.iter().map(String::as_str).filter(|one| *one != "span").collect();
+    assert_eq!(said, [r#"behind {"untold":13}"#, r#"behind {"untold":6}"#, r#"quiet {"spans":20}"#]);
+    assert_eq!(parts.len(), 20 + said.len(), "each span is told once");
+}
+
+#[tokio::test]
 async fn one_stream_too_many_is_refused_and_a_closed_one_frees_its_place() {
     let fixture = Fixture::empty();
     let path = format!("/tl/v1/trace/{}/follow", trace_id(1));

@@ -63,7 +63,7 @@ fn row(trace: &Trace, linked: &LinkedTrace, hues: &Hues) -> Markup {
                 }
                 _ => {
                     a.to href=(href) { code { (linked.trace_id) } }
-                    span { "not in the store (any more)" }
+                    span { "not in the store any more, or too large to be read along" }
                 }
             }
             @if let Some(wait) = &linked.wait {

@@ -9,7 +9,9 @@ use super::frame::{self, Frame};
 use super::hue::Hues;
 use super::{fields, logs, results, scatter, url};
 use crate::app::App;
-use crate::own::found::{self, Asked, Cut, Found, Matching};
+use crate::asked::{Asked, MAX_LIMIT, Matching};
+use crate::load::Source;
+use crate::own::found::{self, Cut, Found};
 use crate::params::Params;
 use crate::query::{Query, QueryError, parse_query};
 use crate::reply::Failure;
@@ -46,9 +48,9 @@ async fn answered(app: &App, params: &Params, query: Query) -> Result<Markup, Fa
     let (now, bounds) = (app.now(), app.bounds());
     let asked = Asked::of(&query, params, now, Matching::Counted)?;
     let shown = app.clone();
-    app.read(move |store| {
-        let (services, operations) = names(store, query.service.as_deref())?;
-        let answer = Answer { services, operations, found: found::find(store, &asked, now, bounds)? };
+    app.read(move |reader| {
+        let (services, operations) = names(reader.store(), query.service.as_deref())?;
+        let answer = Answer { services, operations, found: found::find(reader, &asked, now, bounds)? };
         Ok(results_page(&shown, &query, asked.search.limit, &answer, now))
     })
     .await
@@ -104,8 +106,8 @@ fn tally(found: &Found, query: &Query, limit: usize) -> Markup {
         p.tally {
             @if !found.traces.is_empty() {
                 span { (counted(found.traces.len(), "trace")) @if found.cut == Cut::AtLimit { ", the newest" } }
-                @if found.cut == Cut::AtLimit && limit < found::MAX_LIMIT {
-                    a href={ (url::search(&query.to_string())) (if query.is_empty() { "?" } else { "&" }) "limit=" (limit.saturating_mul(4).min(found::MAX_LIMIT)) } { "show more" }
+                @if found.cut == Cut::AtLimit && limit < MAX_LIMIT {
+                    a href={ (url::search(&query.to_string())) (if query.is_empty() { "?" } else { "&" }) "limit=" (limit.saturating_mul(4).min(MAX_LIMIT)) } { "show more" }
                 }
             }
             @for note in &found.notes { span { (note) } }

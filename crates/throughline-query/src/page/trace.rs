@@ -37,7 +37,7 @@ pub(super) async fn page(app: &App, id: TraceId, params: &Params) -> Result<(Sta
     let find = params.one("find").map(str::to_lowercase);
     let view = View { open: params.one("span").and_then(SpanId::from_hex), find };
     let asked = app.clone();
-    app.read(move |store| match load::load(store, id, now)? {
+    app.read(move |reader| match load::load_from(reader, id, now)? {
         Some(trace) => Ok((StatusCode::OK, whole(&trace, &view))),
         None => Ok((StatusCode::NOT_FOUND, unknown(&asked, id))),
     })

@@ -11,7 +11,7 @@ use throughline_trace::{Missing, Node, NodeKind, Trace, Wait, time};
 use super::hue::Hues;
 use super::{span, url};
 use crate::geometry::axis::Axis;
-use crate::geometry::{self, Bar, Extent, Line, Nested, Waterfall};
+use crate::geometry::{self, Bar, Extent, Hidden, Line, Nested, Waterfall};
 use crate::units::{counted, thousands};
 
 /// Up to so many nodes every span's details are in the page; of larger traces they are fetched as they are opened, and
@@ -38,6 +38,7 @@ pub(super) fn waterfall(trace: &Trace, hues: &Hues, view: &View) -> Markup {
     let base = layout.base;
     html! {
         (extent(trace, &layout))
+        (hidden(trace, layout.before, "above", ""))
         section.waterfall aria-label="Waterfall" {
             (hatch())
             div.axis {
@@ -50,6 +51,7 @@ pub(super) fn waterfall(trace: &Trace, hues: &Hues, view: &View) -> Markup {
                 ul.tree { (Rows { trace, hues, view, axis: &layout.axis, base, used: HashSet::new() }.render(&layout)) }
             }
         }
+        (hidden(trace, layout.after, "further down", ""))
     }
 }
 
@@ -117,8 +119,8 @@ impl Rows<'_> {
         for line in &layout.lines {
             match line {
                 Line::Close => out.push_str("</ul></details></li>"),
-                Line::Gather { service, count, bar, first } => {
-                    out.push_str(&self.gather(service, *count, *bar, first).into_string())
+                Line::Gather { service, count, bar, first, errors } => {
+                    out.push_str(&self.gather((service, *count), *bar, first, *errors).into_string())
                 }
                 Line::Node { node, bar, wait, nested } => {
                     if let (Some(wait), Some(bar)) = (&node.wait, wait) {
@@ -146,10 +148,11 @@ impl Rows<'_> {
         let label = |below| format!("{} below", counted(below, "span"));
         let label = match nested {
             Nested::Nothing => return out.push_str("</li>"),
-            Nested::Folded(below) => {
+            Nested::Folded(below, errors) => {
                 let href = url::span(self.trace.id, node.span_id());
                 let fold = html! { a class={ "below " (depth) } href=(href) { (label(below)) } };
                 out.push_str(&fold.into_string());
+                out.push_str(&hidden(self.trace, errors, "below", &depth).into_string());
                 return out.push_str("</li>");
             }
             Nested::Open(below) => label(below),
@@ -244,7 +247,13 @@ impl Rows<'_> {
     }
 
     /// Siblings that are not on the page; the first of them leads to the page that has them.
-    fn gather(&self, service: &str, count: usize, bar: Bar, first: &Node) -> Markup {
+    fn gather(
+        &self,
+        (service, count): (&str, usize),
+        bar: Bar,
+        first: &Node,
+        errors: Option<Hidden>,
+    ) -> Markup {
         let href = url::span(self.trace.id, first.span_id());
         html! {
             li.gather {
@@ -257,6 +266,19 @@ impl Rows<'_> {
                         rect.bar.many x=(percent(bar.left)) y="6" width=(percent(bar.width)) height="11" rx="1.5" {}
                     }
                 }
+                (hidden(self.trace, errors, "in them", &self.indent(first)))
+            }
+        }
+    }
+}
+
+/// Errors that are not on this page: where they are, a link to the first, and for the keys one to the last.
+fn hidden(trace: &Trace, errors: Option<Hidden>, place: &str, indent: &str) -> Markup {
+    let Some(Hidden { count, first, last }) = errors else { return html! {} };
+    html! {
+        p class={ "hidden " (indent) } {
+            a.errors href=(url::span(trace.id, first)) data-last=(url::span(trace.id, last)) {
+                "✗ " (counted(count, "error")) " " (place)
             }
         }
     }
