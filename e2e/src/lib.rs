@@ -1,8 +1,10 @@
-//! What the tests across processes share: a real broker or a counted skip, and Kafka clients on topics of their own.
+//! What the tests across processes share: a real broker or a counted skip, Kafka clients on topics of their own, and our
+//! backend as a process.
 //! It holds no assertion about tracing; those stand in `tests/`.
 
 pub mod broker;
 pub mod kafka;
+pub mod serve;
 
 pub use broker::{Broker, BrokerError};
 pub use kafka::{Kafka, kafka};

@@ -1,12 +1,9 @@
 //! `throughline serve` as a process, killed with -9 under load, again and again, in the same data folder: every span that
 //! was acknowledged must be found afterwards, through the query API, exactly once.
-//!
-//! The binary is `THROUGHLINE_BIN`, else `target/release/throughline`.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -14,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use throughline_e2e::serve::Serve;
 
 const ROUNDS: u64 = 4;
 const SENDERS: u64 = 8;
@@ -25,65 +23,28 @@ const KILL_AFTER: [u64; ROUNDS as usize] = [1, 60, 333, 900];
 /// Longer than any answer takes: a hang fails instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A running `serve`, killed when dropped.
-struct Serve {
-    child: Child,
-    otlp: String,
-    ui: String,
+fn start(folder: &Path, durability: &str) -> Serve {
+    Serve::start([
+        OsStr::new("--durability"),
+        OsStr::new(durability),
+        OsStr::new("--data-dir"),
+        folder.as_os_str(),
+    ])
 }
 
-impl Serve {
-    fn start(folder: &Path, durability: &str) -> Self {
-        let mut child = Command::new(binary())
-            .args(["serve", "--json", "--durability", durability, "--data-dir"])
-            .arg(folder)
-            .args(["--otlp-grpc-port", "0", "--otlp-http-port", "0", "--ui-port", "0", "--tempo-port", "0"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("serve starts");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("a pipe");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
-        let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no ready line: {line:?}"));
-        let address = |name| ready.get(name).and_then(Value::as_str).expect("an address").to_owned();
-        Self { otlp: address("otlp_http"), ui: address("ui"), child }
+/// Span ids of a trace, one for each time it is listed.
+fn spans(serve: &Serve, client: &ureq::Agent, trace: &str) -> Vec<String> {
+    let mut response = client.get(format!("{}/api/traces/{trace}", serve.ui)).call().expect("an answer");
+    if response.status() == 404 {
+        return Vec::new();
     }
-
-    /// SIGKILL: the process runs nothing more.
-    fn kill(mut self) {
-        self.child.kill().expect("killed");
-        self.child.wait().expect("gone");
-    }
-
-    /// Span ids of a trace, one for each time it is listed.
-    fn spans(&self, client: &ureq::Agent, trace: &str) -> Vec<String> {
-        let mut response = client.get(format!("{}/api/traces/{trace}", self.ui)).call().expect("an answer");
-        if response.status() == 404 {
-            return Vec::new();
-        }
-        let body = response.body_mut().read_to_string().expect("a whole answer");
-        let body: Value = serde_json::from_str(&body).expect("JSON");
-        let spans = body.pointer("/data/0/spans").and_then(Value::as_array).cloned().unwrap_or_default();
-        spans
-            .iter()
-            .map(|span| span.get("spanID").and_then(Value::as_str).expect("a span id").to_owned())
-            .collect()
-    }
-}
-
-impl Drop for Serve {
-    fn drop(&mut self) {
-        // Killed already, or a test that failed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn binary() -> PathBuf {
-    let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/throughline");
-    let path = std::env::var_os("THROUGHLINE_BIN").map_or_else(built, PathBuf::from);
-    assert!(path.exists(), "{} is missing: cargo build --release -p throughline-cli", path.display());
-    path
+    let body = response.body_mut().read_to_string().expect("a whole answer");
+    let body: Value = serde_json::from_str(&body).expect("JSON");
+    let spans = body.pointer("/data/0/spans").and_then(Value::as_array).cloned().unwrap_or_default();
+    spans
+        .iter()
+        .map(|span| span.get("spanID").and_then(Value::as_str).expect("a span id").to_owned())
+        .collect()
 }
 
 fn client() -> ureq::Agent {
@@ -147,7 +108,7 @@ fn send(url: &str, next: &AtomicU64, stop: &AtomicBool, acknowledged: &Sender<Ac
 fn load_and_kill(serve: Serve, next: &Arc<AtomicU64>, kill_after: u64) -> Vec<Acknowledged> {
     let (sender, receiver) = channel();
     let stop = Arc::new(AtomicBool::new(false));
-    let url = format!("{}/v1/traces", serve.otlp);
+    let url = format!("{}/v1/traces", serve.otlp_http);
     let senders: Vec<_> = (0..SENDERS)
         .map(|_| {
             let (url, next, stop, sender) =
@@ -176,7 +137,7 @@ fn count(serve: &Serve, acknowledged: &[Acknowledged]) -> (u64, u64) {
     let expected: BTreeSet<String> = (0..SPANS_PER_TRACE).map(span_id).collect();
     let (mut lost, mut twice) = (0, 0);
     for trace in acknowledged.iter().flat_map(|first| *first..*first + TRACES_PER_REQUEST) {
-        let found = serve.spans(&client, &trace_id(trace));
+        let found = spans(serve, &client, &trace_id(trace));
         let distinct: BTreeSet<String> = found.iter().cloned().collect();
         lost += expected.difference(&distinct).count() as u64;
         twice += (found.len() - distinct.len()) as u64;
@@ -192,11 +153,11 @@ fn kill_9_under_load_loses_no_acknowledged_span() {
         let next = Arc::new(AtomicU64::new(0));
         let mut acknowledged = Vec::new();
         for kill_after in KILL_AFTER {
-            let serve = Serve::start(folder.path(), durability);
+            let serve = start(folder.path(), durability);
             acknowledged.extend(load_and_kill(serve, &next, kill_after));
         }
         let begun = Instant::now();
-        let serve = Serve::start(folder.path(), durability);
+        let serve = start(folder.path(), durability);
         let ready = begun.elapsed();
         let (lost, twice) = count(&serve, &acknowledged);
         let spans = acknowledged.len() as u64 * TRACES_PER_REQUEST * SPANS_PER_TRACE;

@@ -14,25 +14,34 @@ struct Totals {
     failed: u64,
 }
 
+/// What is handed to cargo, run by run: all there is, built as most users build it; then what needs tonic in the library.
+const RUNS: [&[&str]; 2] =
+    [&["--workspace"], &["--package", "throughline-e2e", "--features", "otlp-grpc", "--test", "otlp_grpc"]];
+
 /// Runs every test whose name contains one of `filter` (all if empty).
 pub fn run(filter: &[&str]) -> Result<(), Failure> {
     machine::prepare();
     run::run(run::cargo().args(["build", "--release", "--package", "throughline-cli"]))?;
     // Built before Kafka starts, so that the broker does not wait for the compiler.
-    run::run(run::cargo().args(["test", "--release", "--workspace", "--no-run"]))?;
+    for run in RUNS {
+        run::run(run::cargo().args(["test", "--release", "--no-run"]).args(run))?;
+    }
 
     let skipped = SkipFile::new()?;
     let broker = kafka::provision();
     let (variable, value) = broker.variable();
     println!("{variable}={value}");
 
-    let mut command = run::cargo();
-    command.args(["test", "--release", "--workspace", "--no-fail-fast"]);
-    if !filter.is_empty() {
-        command.arg("--").args(filter);
+    let (mut totals, mut success) = (Totals::default(), true);
+    for run in RUNS {
+        let mut command = run::cargo();
+        command.args(["test", "--release", "--no-fail-fast"]).args(run);
+        if !filter.is_empty() {
+            command.arg("--").args(filter);
+        }
+        command.env(variable, &value).env("THROUGHLINE_SKIPPED", &skipped.0).env("THROUGHLINE_BIN", binary());
+        success &= stream(&mut command, &mut totals)?;
     }
-    command.env(variable, value).env("THROUGHLINE_SKIPPED", &skipped.0).env("THROUGHLINE_BIN", binary());
-    let (totals, success) = stream(&mut command)?;
 
     let skips = skipped.lines();
     for line in &skips {
@@ -42,11 +51,10 @@ pub fn run(filter: &[&str]) -> Result<(), Failure> {
     if success { Ok(()) } else { Err(Failure("tests failed".to_owned())) }
 }
 
-/// Shows the output as it comes and adds up cargo's closing lines.
-fn stream(command: &mut std::process::Command) -> Result<(Totals, bool), Failure> {
+/// Shows the output as it comes and adds up cargo's closing lines; whether all went well.
+fn stream(command: &mut std::process::Command, totals: &mut Totals) -> Result<bool, Failure> {
     let start = |error| Failure(format!("cargo test cannot be started: {error}"));
     let mut child = command.stdout(Stdio::piped()).spawn().map_err(start)?;
-    let mut totals = Totals::default();
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
             println!("{line}");
@@ -57,7 +65,7 @@ fn stream(command: &mut std::process::Command) -> Result<(Totals, bool), Failure
         }
     }
     let status = child.wait().map_err(|error| Failure(format!("cargo test was lost: {error}")))?;
-    Ok((totals, status.success()))
+    Ok(status.success())
 }
 
 /// The number before `word` in `ok. 3 passed; 0 failed; …`.

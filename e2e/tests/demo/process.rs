@@ -1,7 +1,6 @@
 //! The binary as a process: run to its end, or running with its JSON events read. No assertion about tracing here.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -9,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+pub use throughline_e2e::serve::binary;
 
 /// Longer than anything here takes: a hang fails instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -26,13 +26,6 @@ pub const FREE_PORTS: [&str; 10] = [
     "--api-port",
     "0",
 ];
-
-pub fn binary() -> PathBuf {
-    let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/throughline");
-    let path = std::env::var_os("THROUGHLINE_BIN").map_or_else(built, PathBuf::from);
-    assert!(path.exists(), "{} is missing: cargo build --release -p throughline-cli", path.display());
-    path
-}
 
 /// What a command said and how it ended.
 #[derive(Debug)]

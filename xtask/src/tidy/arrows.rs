@@ -18,7 +18,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("collector", &["semconv", "otlp", "journal", "sampling", "store"]),
     ("", &["semconv"]),
     ("checkout", &[""]),
-    ("cli", &["semconv", "otlp", "journal", "sampling", "store", "trace", "query", "collector", "", "checkout"]),
+    (
+        "cli",
+        &["semconv", "otlp", "journal", "sampling", "store", "trace", "query", "collector", "", "checkout"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -189,10 +189,7 @@ fn a_plain_send_takes_ids_and_baggage_of_its_surroundings_along_whatever_the_mod
             ]);
             request.extend(id_of_request.map(|id| ("x-correlation-id".to_owned(), id.as_bytes().to_vec())));
             let out = process("requests").headers(&request).parent(pipeline.context()).run_sync(|_| {
-                let sent = send("orders")
-                    .mode(mode)
-                    .run_sync(|span| Ok::<_, Infallible>(span.inject(Headers::new())));
-                sent
+                send("orders").mode(mode).run_sync(|span| Ok::<_, Infallible>(span.inject(Headers::new())))
             });
             let out = out.unwrap();
             let span = pipeline.span("send orders");

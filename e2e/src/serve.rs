@@ -1,0 +1,72 @@
+//! `throughline serve` as a process of its own, for tests that send to it and ask it. It asserts nothing.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+/// The binary: `THROUGHLINE_BIN`, else `target/release/throughline`.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn binary() -> PathBuf {
+    let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/throughline");
+    let path = std::env::var_os("THROUGHLINE_BIN").map_or_else(built, PathBuf::from);
+    assert!(path.exists(), "{} is missing: cargo build --release -p throughline-cli", path.display());
+    path
+}
+
+/// A running `serve` on free ports, killed when dropped.
+#[derive(Debug)]
+pub struct Serve {
+    child: Child,
+    /// Base URL of OTLP over gRPC.
+    pub otlp_grpc: String,
+    /// Base URL of OTLP over HTTP.
+    pub otlp_http: String,
+    /// Base URL of the page and the query APIs.
+    pub ui: String,
+}
+
+impl Serve {
+    /// Starts it with these arguments (a data folder, or `--ephemeral`) and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
+        let mut child = Command::new(binary())
+            .args(["serve", "--json"])
+            .args(["--otlp-grpc-port", "0", "--otlp-http-port", "0", "--ui-port", "0", "--tempo-port", "0"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("serve starts");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("a pipe");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no ready line: {line:?}"));
+        let address = |name| ready.get(name).and_then(Value::as_str).expect("an address").to_owned();
+        let otlp_grpc = format!("http://{}", address("otlp_grpc"));
+        Self { otlp_grpc, otlp_http: address("otlp_http"), ui: address("ui"), child }
+    }
+
+    /// SIGKILL: the process runs nothing more.
+    ///
+    /// # Panics
+    /// If it cannot be killed.
+    pub fn kill(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("gone");
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        // Killed already, or a test that is over.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
