@@ -58,8 +58,35 @@
 //! | `commit`, `commit_message`, `commit_consumer_state` | rdkafka's; synchronous ones have a span `commit T` (CLIENT) after [`with_commit_spans`](TracedConsumer::with_commit_spans) |
 //! | automatic commits | rdkafka's; with the context [`CommitSpans`] a span when the result is known |
 //! | `commit…(…, CommitMode::Async)` | rdkafka's, never a span: rdkafka 0.39 does not report how it ended |
-//! | `subscribe`, `unsubscribe`, `assign`, `unassign`, `incremental_…`, `seek…`, `pause`, `resume`, `store_offset…` | rdkafka's, untouched, no span. Rebalances go to the context's callbacks as ever |
-//! | `position`, `committed…`, `offsets_for_…`, `assignment`, `subscription`, `fetch_…`, `group_metadata`, `client`, `context`, … | rdkafka's, untouched |
+//! | `subscribe`, `unsubscribe`, `assign`, `unassign`, `incremental_assign`, `incremental_unassign`, `seek`, `seek_partitions`, `pause`, `resume`, `store_offset`, `store_offset_from_message`, `store_offsets` | rdkafka's, untouched, no span. Rebalances go to the context's callbacks as ever |
+//! | `position`, `committed`, `committed_offsets`, `offsets_for_timestamp`, `offsets_for_times`, `subscription`, `assignment`, `assignment_lost`, `rebalance_protocol`, `fetch_metadata`, `fetch_watermarks`, `fetch_group_list`, `group_metadata`, `client`, `context` | rdkafka's, untouched |
+//!
+//! # What an error is called
+//!
+//! A handler that returns a [`KafkaError`](rdkafka::error::KafkaError), as it is or in a `Box<dyn Error>`, ends its span with
+//! the code's name as `error.type`. An error of your own that wraps one has its type's name, until you say once that it is
+//! named by its cause:
+//!
+//! ```
+//! use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+//! # use throughline::Outcome;
+//! # fn main() -> Result<(), KafkaError> {
+//! # let _names: throughline::kafka::TracedProducer = rdkafka::ClientConfig::new().create()?;
+//! #[derive(Debug, thiserror::Error)]
+//! enum Payment {
+//!     #[error("the card was declined")]
+//!     Declined,
+//!     #[error("the payment could not be published")]
+//!     Kafka(#[from] KafkaError),
+//! }
+//! throughline::name_by_cause::<Payment>();
+//!
+//! let late = Payment::from(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut));
+//! assert_eq!(Err::<(), _>(late).failure().unwrap().error_type, "_MSG_TIMED_OUT");
+//! # assert!(Err::<(), _>(Payment::Declined).failure().unwrap().error_type.ends_with("Payment"));
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # Records from strangers
 //!

@@ -40,8 +40,23 @@
 //! - [`span`](SpanSpec): send, process, poll and commit spans; [`ContextMode`], [`Outcome`].
 //! - [`lineage`](Lineage): batches.
 //! - `http`, `kafka`: one client each, behind a feature each.
+//! - [`metrics`]: what is timed and counted, sampled or not.
 //! - `telemetry`: one line that sets SDK, exporters and logs up. `testing`: a span recorder for your tests.
 //! - [`settings`] and [`counters`](counters()): what can be set, and what was left out.
+//!
+//! # Features
+//!
+//! | feature | default | what it brings |
+//! |---|---|---|
+//! | `telemetry` | yes | the set-up of SDK, OTLP over HTTP, and logs |
+//! | `http` | yes | tower layers for servers and clients |
+//! | `tokio` | yes | `spawn` and `spawn_blocking` that stay in the trace |
+//! | `kafka` | no | drop-in clients for rdkafka |
+//! | `otlp-grpc` | no | OTLP over gRPC as well (tonic) |
+//! | `otlp-tls` | no | OTLP to an `https` endpoint |
+//! | `testing` | no | the span recorder |
+//!
+//! Without any of them the core works with every client whose headers can be read and written.
 //!
 //! # One OpenTelemetry
 //!

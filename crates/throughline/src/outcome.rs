@@ -116,8 +116,9 @@ static HOOKS: RwLock<Vec<NameError>> = RwLock::new(Vec::new());
 
 /// Registers a hook that gives errors their `error.type`. Later hooks are asked first; registering one twice does nothing.
 ///
-/// Worth having where the type's name says nothing: `anyhow::Error`, or an enum whose variants matter. Keep the number of
-/// different names small: they are a metric's label.
+/// Worth having where the type's name says nothing: `anyhow::Error` (look through its `chain()`), or an enum whose variants
+/// matter. Keep the number of different names small: they are a metric's label. Where an error's cause should name it,
+/// [`name_by_cause`] is shorter.
 ///
 /// ```
 /// use throughline::{ErrorRef, Outcome, name_errors};
