@@ -14,11 +14,11 @@ use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 use throughline_semconv::{attribute, header, metric, own};
 
-use crate::hop::{FROM, GROUP, KEY, Message, TO};
+use crate::hop::{FROM, Facts, GROUP, KEY, Message, TO};
 
-struct Incoming<'a>(&'a OwnedHeaders);
+struct Incoming<'a, H>(&'a H);
 
-impl Extractor for Incoming<'_> {
+impl<H: Headers> Extractor for Incoming<'_, H> {
     fn get(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|h| h.key == key).and_then(|h| std::str::from_utf8(h.value?).ok())
     }
@@ -45,7 +45,17 @@ pub struct ByHand {
     from: Arc<str>,
     to: Arc<str>,
     group: Arc<str>,
+    process_name: &'static str,
+    send_name: &'static str,
+    client: Option<Client>,
     metrics: Option<Instruments>,
+}
+
+/// What a client's spans say of the client.
+struct Client {
+    id: Arc<str>,
+    address: Arc<str>,
+    port: i64,
 }
 
 struct Instruments {
@@ -79,17 +89,28 @@ impl ByHand {
             from: FROM.into(),
             to: TO.into(),
             group: GROUP.into(),
+            process_name: "process orders",
+            send_name: "send payments",
+            client: None,
             metrics: meter.map(Instruments::new),
         }
+    }
+
+    /// With topics and a client of its own.
+    #[must_use]
+    pub fn for_client(self, from: &str, to: &str, id: &str, (address, port): (&str, u16)) -> Self {
+        let client = Some(Client { id: id.into(), address: address.into(), port: port.into() });
+        let (process_name, send_name) = (format!("process {from}").leak(), format!("send {to}").leak());
+        Self { from: from.into(), to: to.into(), process_name, send_name, client, ..self }
     }
 
     /// Consume, handle, produce; returns the headers of the message produced.
     pub fn hop(&self, message: &Message) -> OwnedHeaders {
         let started = Instant::now();
-        let (cx, correlation) = self.start_process(message);
+        let (cx, correlation) = self.start_process(&message.headers, &message.facts);
         let guard = cx.clone().attach();
         let sending = Instant::now();
-        let (span, headers) = self.start_send(&cx, &correlation);
+        let (span, headers) = self.start_send(&cx, &correlation, None);
         self.end_send(&span, sending);
         drop(guard);
         self.end_process(&cx, started);
@@ -97,8 +118,8 @@ impl ByHand {
     }
 
     /// The process span, active in the context, and the correlation id.
-    pub fn start_process(&self, message: &Message) -> (Context, Arc<str>) {
-        let carrier = Incoming(&message.headers);
+    pub fn start_process<H: Headers>(&self, headers: &H, message: &Facts) -> (Context, Arc<str>) {
+        let carrier = Incoming(headers);
         let cx = self.trace_context.extract_with_context(&Context::new(), &carrier);
         let cx = self.baggage.extract_with_context(&cx, &carrier);
         let correlation: Arc<str> = carrier.get(header::X_CORRELATION_ID).unwrap_or_default().into();
@@ -138,41 +159,49 @@ impl ByHand {
 
     fn process_span(
         &self,
-        message: &Message,
+        message: &Facts,
         correlation: &Arc<str>,
         creation: opentelemetry::trace::SpanContext,
     ) -> SpanBuilder {
-        SpanBuilder::from_name("process orders")
+        let known = [
+            KeyValue::new(attribute::MESSAGING_SYSTEM, "kafka"),
+            KeyValue::new(attribute::MESSAGING_OPERATION_NAME, "process"),
+            KeyValue::new(attribute::MESSAGING_OPERATION_TYPE, "process"),
+            KeyValue::new(attribute::MESSAGING_DESTINATION_NAME, Arc::clone(&self.from)),
+            KeyValue::new(attribute::MESSAGING_CONSUMER_GROUP_NAME, Arc::clone(&self.group)),
+            KeyValue::new(attribute::MESSAGING_DESTINATION_PARTITION_ID, message.partition.to_string()),
+            KeyValue::new(attribute::MESSAGING_KAFKA_OFFSET, message.offset),
+            KeyValue::new(attribute::MESSAGING_KAFKA_MESSAGE_KEY, KEY.to_owned()),
+            KeyValue::new(own::RECORD_TIMESTAMP, message.timestamp),
+            KeyValue::new(own::HEADERS_FOUND, message.found),
+            KeyValue::new(attribute::MESSAGING_MESSAGE_CONVERSATION_ID, Arc::clone(correlation)),
+            KeyValue::new(own::CORRELATION_ID, Arc::clone(correlation)),
+        ];
+        SpanBuilder::from_name(self.process_name)
             .with_kind(SpanKind::Consumer)
-            .with_attributes([
-                KeyValue::new(attribute::MESSAGING_SYSTEM, "kafka"),
-                KeyValue::new(attribute::MESSAGING_OPERATION_NAME, "process"),
-                KeyValue::new(attribute::MESSAGING_OPERATION_TYPE, "process"),
-                KeyValue::new(attribute::MESSAGING_DESTINATION_NAME, Arc::clone(&self.from)),
-                KeyValue::new(attribute::MESSAGING_CONSUMER_GROUP_NAME, Arc::clone(&self.group)),
-                KeyValue::new(attribute::MESSAGING_DESTINATION_PARTITION_ID, message.partition.to_string()),
-                KeyValue::new(attribute::MESSAGING_KAFKA_OFFSET, message.offset),
-                KeyValue::new(attribute::MESSAGING_KAFKA_MESSAGE_KEY, KEY.to_owned()),
-                KeyValue::new(own::RECORD_TIMESTAMP, message.timestamp),
-                KeyValue::new(own::HEADERS_FOUND, message.found),
-                KeyValue::new(attribute::MESSAGING_MESSAGE_CONVERSATION_ID, Arc::clone(correlation)),
-                KeyValue::new(own::CORRELATION_ID, Arc::clone(correlation)),
-            ])
+            .with_attributes(known.into_iter().chain(self.of_client(message.size)))
             .with_links(vec![Link::new(creation, vec![KeyValue::new(own::LINK_REASON, "parent")], 0)])
     }
 
     /// The send span, active in the context, and the headers that carry it.
-    pub fn start_send(&self, cx: &Context, correlation: &Arc<str>) -> (Context, OwnedHeaders) {
-        let builder =
-            SpanBuilder::from_name("send payments").with_kind(SpanKind::Producer).with_attributes([
-                KeyValue::new(attribute::MESSAGING_SYSTEM, "kafka"),
-                KeyValue::new(attribute::MESSAGING_OPERATION_NAME, "send"),
-                KeyValue::new(attribute::MESSAGING_OPERATION_TYPE, "send"),
-                KeyValue::new(attribute::MESSAGING_DESTINATION_NAME, Arc::clone(&self.to)),
-                KeyValue::new(attribute::MESSAGING_KAFKA_MESSAGE_KEY, KEY.to_owned()),
-                KeyValue::new(attribute::MESSAGING_MESSAGE_CONVERSATION_ID, Arc::clone(correlation)),
-                KeyValue::new(own::CORRELATION_ID, Arc::clone(correlation)),
-            ]);
+    pub fn start_send(
+        &self,
+        cx: &Context,
+        correlation: &Arc<str>,
+        size: Option<usize>,
+    ) -> (Context, OwnedHeaders) {
+        let known = [
+            KeyValue::new(attribute::MESSAGING_SYSTEM, "kafka"),
+            KeyValue::new(attribute::MESSAGING_OPERATION_NAME, "send"),
+            KeyValue::new(attribute::MESSAGING_OPERATION_TYPE, "send"),
+            KeyValue::new(attribute::MESSAGING_DESTINATION_NAME, Arc::clone(&self.to)),
+            KeyValue::new(attribute::MESSAGING_KAFKA_MESSAGE_KEY, KEY.to_owned()),
+            KeyValue::new(attribute::MESSAGING_MESSAGE_CONVERSATION_ID, Arc::clone(correlation)),
+            KeyValue::new(own::CORRELATION_ID, Arc::clone(correlation)),
+        ];
+        let builder = SpanBuilder::from_name(self.send_name)
+            .with_kind(SpanKind::Producer)
+            .with_attributes(known.into_iter().chain(self.of_client(size)));
         let cx = cx.with_span(self.tracer.build_with_context(builder, cx));
         let mut out = Outgoing(Some(OwnedHeaders::new_with_capacity(5)));
         self.trace_context.inject_context(&cx, &mut out);
@@ -181,6 +210,18 @@ impl ByHand {
         }
         out.set(header::X_CORRELATION_ID, correlation.as_ref().to_owned());
         (cx, out.0.unwrap_or_default())
+    }
+
+    fn of_client(&self, size: Option<usize>) -> impl Iterator<Item = KeyValue> {
+        let size = size.map(|size| KeyValue::new(attribute::MESSAGING_MESSAGE_BODY_SIZE, size as i64));
+        let client = self.client.as_ref().map(|client| {
+            [
+                KeyValue::new(attribute::MESSAGING_CLIENT_ID, Arc::clone(&client.id)),
+                KeyValue::new(attribute::SERVER_ADDRESS, Arc::clone(&client.address)),
+                KeyValue::new(attribute::SERVER_PORT, client.port),
+            ]
+        });
+        client.into_iter().flatten().chain(size)
     }
 
     fn record(
@@ -194,8 +235,11 @@ impl ByHand {
                 KeyValue::new(attribute::MESSAGING_SYSTEM, "kafka"),
                 KeyValue::new(attribute::MESSAGING_OPERATION_NAME, operation),
                 KeyValue::new(attribute::MESSAGING_DESTINATION_NAME, Arc::clone(destination)),
+                KeyValue::new(attribute::MESSAGING_CONSUMER_GROUP_NAME, Arc::clone(&self.group)),
             ];
-            record(instruments, &labels);
+            // A producer is in no group.
+            let count = if operation == "process" { 4 } else { 3 };
+            record(instruments, labels.get(..count).unwrap_or_default());
         }
     }
 }

@@ -19,6 +19,13 @@ pub const KEY: &str = "order-4711";
 pub struct Message {
     /// Its headers.
     pub headers: OwnedHeaders,
+    /// The rest.
+    pub facts: Facts,
+}
+
+/// What a span says of a consumed message.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
     /// Its partition.
     pub partition: i32,
     /// Its offset.
@@ -27,6 +34,8 @@ pub struct Message {
     pub timestamp: i64,
     /// What of ours is in its headers, as our attribute says it.
     pub found: &'static str,
+    /// The payload's size, where there is a payload.
+    pub size: Option<usize>,
 }
 
 /// What a row varies.
@@ -78,7 +87,8 @@ impl Message {
         } else {
             "traceparent,baggage,x-correlation-id"
         };
-        Self { headers, partition: 2, offset: 4711, timestamp: 1_770_000_000_000, found }
+        let facts = Facts { partition: 2, offset: 4711, timestamp: 1_770_000_000_000, found, size: None };
+        Self { headers, facts }
     }
 }
 
@@ -87,9 +97,9 @@ pub fn ours(message: &Message) -> OwnedHeaders {
     let hop = process(FROM)
         .group(GROUP)
         .key(KEY)
-        .partition(message.partition)
-        .offset(message.offset)
-        .record_timestamp(message.timestamp)
+        .partition(message.facts.partition)
+        .offset(message.facts.offset)
+        .record_timestamp(message.facts.timestamp)
         .headers(&message.headers)
         .run_sync(|_| {
             let sent = |_: &Span| Ok(inject_trace_headers(OwnedHeaders::new_with_capacity(5)));

@@ -17,7 +17,7 @@ use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use throughline::kafka::{TracedConsumer, TracedDelivery, TracedProducer};
 
 use crate::hand::ByHand;
-use crate::hop::{GROUP, KEY, Message, Row};
+use crate::hop::{Facts, GROUP, KEY, Message, Row};
 use crate::rounds::cpu_nanos;
 
 /// Sends that may be under way.
@@ -42,6 +42,8 @@ pub struct Run {
     pub cpu_micros: f64,
     /// Messages a second, wall clock.
     pub per_second: f64,
+    /// Bytes of OTLP a message, as far as the exporter was told of them.
+    pub encoded: u64,
 }
 
 impl Loop {
@@ -159,7 +161,9 @@ impl Loop {
     pub async fn by_hand(&self, provider: &SdkTracerProvider) -> Result<Run, Failure> {
         let consumer: StreamConsumer = self.config.create()?;
         let producer: FutureProducer = self.config.create()?;
-        let tracing = ByHand::new(None);
+        let bootstrap = self.config.get("bootstrap.servers").unwrap_or_default();
+        let (host, port) = bootstrap.rsplit_once(':').ok_or("a bootstrap server without a port")?;
+        let tracing = ByHand::new(None).for_client(&self.from, &self.to, "bench", (host, port.parse()?));
         self.assign_from_the_start(&consumer)?;
         let mut open: VecDeque<(DeliveryFuture, Context, Instant)> = VecDeque::new();
         let mut meter = Meter::default();
@@ -167,8 +171,10 @@ impl Loop {
             let message = consumer.recv().await?;
             meter.start();
             let started = Instant::now();
-            let (cx, correlation) = tracing.start_process(&consumed(&message));
-            let (span, headers) = tracing.start_send(&cx, &correlation);
+            let (headers, size) =
+                (message.headers().ok_or("a message without headers")?, message.payload_len());
+            let (cx, correlation) = tracing.start_process(headers, &facts(&message));
+            let (span, headers) = tracing.start_send(&cx, &correlation, Some(size));
             let record = FutureRecord::to(&self.to).key(KEY).payload(message.payload().unwrap_or_default());
             let sent = producer.send_result(record.headers(headers)).map_err(|(error, _)| error)?;
             open.push_back((sent, span, Instant::now()));
@@ -188,13 +194,13 @@ impl Loop {
     }
 }
 
-fn consumed(message: &BorrowedMessage<'_>) -> Message {
-    Message {
-        headers: message.headers().map(|h| h.detach()).unwrap_or_default(),
+fn facts(message: &BorrowedMessage<'_>) -> Facts {
+    Facts {
         partition: message.partition(),
         offset: message.offset(),
         timestamp: message.timestamp().to_millis().unwrap_or_default(),
         found: "traceparent,baggage,x-correlation-id",
+        size: Some(message.payload_len()),
     }
 }
 
@@ -212,6 +218,6 @@ impl Meter {
         let per_second = f64::from(messages) / wall.elapsed().as_secs_f64();
         let _ = provider.force_flush();
         let cpu_micros = (cpu_nanos() - cpu) as f64 / 1000.0 / f64::from(messages);
-        Run { cpu_micros, per_second }
+        Run { cpu_micros, per_second, encoded: 0 }
     }
 }
