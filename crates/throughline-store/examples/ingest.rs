@@ -1,5 +1,6 @@
 //! Measures the store by hand: CPU and disk a span for ingest with every attribute searchable, commits and background
-//! merges included, then the time to answer. `cargo run --release --example ingest -p throughline-store -- [spans]`
+//! merges included, then the time to answer. CPU is that of the process without what making the load took.
+//! `cargo run --release --example ingest -p throughline-store -- [spans]`
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -8,55 +9,64 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::span::Link;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use throughline_otlp::{Signal, TraceId, UnixNanos};
-use throughline_store::{Ingest, Search, Store, StoreOptions};
+use throughline_store::{Hop, Ingest, Search, Store, StoreOptions};
 
+/// Beside these, each request has the span of a batch.
 const SPANS_A_REQUEST: u64 = 512;
 const SPANS_A_TRACE: u64 = 8;
-const REQUESTS_A_COMMIT: u64 = 40;
+/// Traces that a batch's span links to.
+const TRACES_A_BATCH: u64 = 5;
+/// As many as fit into memory: a commit every second at some 20,000 spans a second.
+const REQUESTS_A_COMMIT: u64 = 38;
 /// When the first span starts and the first request arrives.
 const STARTED: u64 = 1_700_000_000_000_000_000;
+/// How long the merges of closed blocks may take.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let spans: u64 = std::env::args().nth(1).map_or(Ok(200_000), |text| text.parse())?;
-    let requests: Vec<Vec<u8>> = (0..spans.div_ceil(SPANS_A_REQUEST)).map(request).collect();
-    let bytes: usize = requests.iter().map(Vec::len).sum();
+    let wanted: u64 = std::env::args().nth(1).map_or(Ok(200_000), |text| text.parse())?;
+    let requests = wanted.div_ceil(SPANS_A_REQUEST + 1);
+    let spans = requests * (SPANS_A_REQUEST + 1);
     let dir = tempfile::tempdir()?;
     let store = Store::open(dir.path(), StoreOptions::default())?;
-    let (cpu, wall) = (cpu()?, Instant::now());
-    for (position, otlp) in (0..).zip(&requests) {
-        store.ingest(Ingest {
-            position,
-            arrived: UnixNanos(STARTED + position),
-            signal: Signal::Traces,
-            otlp,
-        })?;
-        if position % REQUESTS_A_COMMIT == REQUESTS_A_COMMIT - 1 {
-            store.commit()?;
+    let (mut wire, mut making) = (0, Duration::ZERO);
+    let (before, wall) = (cpu("self")?, Instant::now());
+    for first in (0..requests).step_by(REQUESTS_A_COMMIT as usize) {
+        let made = cpu("thread-self")?;
+        let batch: Vec<Vec<u8>> = (first..requests.min(first + REQUESTS_A_COMMIT)).map(request).collect();
+        wire += batch.iter().map(Vec::len).sum::<usize>();
+        making += cpu("thread-self")?.saturating_sub(made);
+        for (position, otlp) in (first..).zip(&batch) {
+            let arrived = UnixNanos(STARTED + position * SPANS_A_REQUEST * 1_000);
+            store.ingest(Ingest { position, arrived, signal: Signal::Traces, otlp })?;
         }
+        store.commit()?;
     }
-    store.commit()?;
-    report("ingest and commit", cpu, wall, spans)?;
-    settle(&store, spans)?;
-    report("the same and merged", cpu, wall, spans)?;
+    settle(&store)?;
+    let took = cpu("self")?.saturating_sub(before + making).as_secs_f64();
+    say(&format!("{spans} spans of {} bytes, {:.0} s", wire as u64 / spans, wall.elapsed().as_secs_f64()));
+    say(&format!("CPU, commits and merges included: {:.2} us a span", took * 1e6 / spans as f64));
     let stats = store.stats();
     say(&format!(
-        "{} blocks, {} segments, {:.0} bytes a span on disk, {:.0} on the wire",
+        "disk: {:.0} bytes a span, {} blocks, {} segments; peak memory {}",
+        stats.disk_bytes as f64 / spans as f64,
         stats.blocks,
         stats.segments,
-        stats.disk_bytes as f64 / spans as f64,
-        bytes as f64 / spans as f64,
+        peak_memory()?,
     ));
-    answer(&store, spans)
+    answer(&store, requests)
 }
 
 /// Waits for the merges of closed blocks, which only commits and retention collect.
-fn settle(store: &Store, spans: u64) -> Result<(), Box<dyn Error>> {
-    let closed = spans / StoreOptions::default().block_documents;
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while store.stats().segments > 64 && closed > 0 && Instant::now() < deadline {
+fn settle(store: &Store) -> Result<(), Box<dyn Error>> {
+    let deadline = Instant::now() + PATIENCE;
+    // One segment a closed block, and what the open one has gathered so far.
+    let open = StoreOptions::default().block_documents.div_ceil(REQUESTS_A_COMMIT * SPANS_A_REQUEST) as usize;
+    while store.stats().segments > store.stats().blocks + open && Instant::now() < deadline {
         store.commit()?;
         // tidy: sleeps, because merges tell nobody when they are over, and this is no test.
         std::thread::sleep(Duration::from_millis(20));
@@ -64,56 +74,75 @@ fn settle(store: &Store, spans: u64) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn answer(store: &Store, spans: u64) -> Result<(), Box<dyn Error>> {
-    let traces = spans / SPANS_A_TRACE;
-    let mut times = Vec::new();
-    for n in 0..2_000 {
+fn answer(store: &Store, requests: u64) -> Result<(), Box<dyn Error>> {
+    let traces = requests * SPANS_A_REQUEST / SPANS_A_TRACE;
+    measure("trace by id", 2_000, |n| {
         let id = TraceId::new(trace_id(n * 7919 % traces)).ok_or("zero id")?;
-        let start = Instant::now();
-        let found = store.trace(id)?.spans.len();
-        times.push(start.elapsed());
-        assert_eq!(found as u64, SPANS_A_TRACE);
-    }
-    quantiles("trace by id", times);
-    let mut times = Vec::new();
-    for n in 0..500 {
+        expect(store.trace(id)?.spans.len() as u64, SPANS_A_TRACE)
+    })?;
+    measure("search by correlation id", 1_000, |n| {
         let attributes = vec![("correlation_id".to_owned(), format!("order-{}", n * 7919 % traces))];
-        let start = Instant::now();
-        let found = store.search(&Search { attributes, ..Search::default() })?;
-        times.push(start.elapsed());
-        assert_eq!(found.len(), 1);
-    }
-    quantiles("search by correlation id", times);
-    let mut times = Vec::new();
-    for _ in 0..50 {
+        expect(store.search(&Search { attributes, ..Search::default() })?.len() as u64, 1)
+    })?;
+    measure("search by lineage hash", 1_000, |n| {
+        let attributes = vec![("linked_trace_id_hash".to_owned(), lineage(n * 7919 % requests))];
+        expect(store.search(&Search { attributes, ..Search::default() })?.len() as u64, 1)
+    })?;
+    measure("who links to a trace", 1_000, |n| {
+        let first = n * 7919 % requests * (SPANS_A_REQUEST / SPANS_A_TRACE);
+        let id = TraceId::new(trace_id(first)).ok_or("zero id")?;
+        expect(store.linking_to(id, 20)?.len() as u64, 1)
+    })?;
+    measure("spans at a hop", 1_000, |n| {
+        let offset = n * 7919 % (traces * SPANS_A_TRACE);
+        let hop = Hop {
+            system: "kafka".to_owned(),
+            destination: "orders".to_owned(),
+            partition: (offset % 12).to_string(),
+            offset: offset.to_string(),
+        };
+        expect(store.spans_at(&hop, 20)?.len() as u64, 1)
+    })?;
+    measure("newest 20 of a service", 200, |_| {
         let search = Search { service: Some("payment-worker".to_owned()), ..Search::default() };
+        expect(store.search(&search)?.len() as u64, 20)
+    })
+}
+
+fn expect(found: u64, wanted: u64) -> Result<(), Box<dyn Error>> {
+    if found == wanted { Ok(()) } else { Err(format!("{found} found, not {wanted}").into()) }
+}
+
+fn measure(
+    what: &str,
+    times: u64,
+    mut ask: impl FnMut(u64) -> Result<(), Box<dyn Error>>,
+) -> Result<(), Box<dyn Error>> {
+    let mut took = Vec::new();
+    for n in 0..times {
         let start = Instant::now();
-        assert_eq!(store.search(&search)?.len(), 20);
-        times.push(start.elapsed());
+        ask(n)?;
+        took.push(start.elapsed());
     }
-    quantiles("newest 20 of a service", times);
+    took.sort();
+    let at = |share: f64| took.get((took.len() as f64 * share) as usize).copied().unwrap_or_default();
+    say(&format!("{what}: p50 {:.2?}, p99 {:.2?}", at(0.5), at(0.99)));
     Ok(())
 }
 
-fn quantiles(what: &str, mut times: Vec<Duration>) {
-    times.sort();
-    let at = |share: f64| times.get((times.len() as f64 * share) as usize).copied().unwrap_or_default();
-    say(&format!("{what}: p50 {:?}, p99 {:?}", at(0.5), at(0.99)));
-}
-
-fn report(what: &str, cpu_before: Duration, wall: Instant, spans: u64) -> Result<(), Box<dyn Error>> {
-    let cpu = cpu()?.saturating_sub(cpu_before);
-    let micros = |time: Duration| time.as_secs_f64() * 1e6 / spans as f64;
-    say(&format!("{what}: {:.2} us CPU a span, {:.2} us elapsed", micros(cpu), micros(wall.elapsed())));
-    Ok(())
-}
-
-/// User and system time of the whole process. Linux only, in hundredths of a second.
-fn cpu() -> Result<Duration, Box<dyn Error>> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
+/// User and system time of the process (`self`) or of this thread (`thread-self`). Linux only, in hundredths of a second.
+fn cpu(whose: &str) -> Result<Duration, Box<dyn Error>> {
+    let stat = std::fs::read_to_string(format!("/proc/{whose}/stat"))?;
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
     let ticks: u64 = fields.skip(11).take(2).map(str::parse::<u64>).sum::<Result<_, _>>()?;
     Ok(Duration::from_millis(ticks * 10))
+}
+
+/// What the operating system says, the mapped index included.
+fn peak_memory() -> Result<String, Box<dyn Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("unknown");
+    Ok(line.trim().to_owned())
 }
 
 #[expect(clippy::print_stdout, reason = "an example's output is its purpose")]
@@ -124,7 +153,8 @@ fn say(line: &str) {
 /// The spans of many traces side by side, as a collector sees them.
 fn request(number: u64) -> Vec<u8> {
     let service = pick(&["api", "payment-worker", "email-worker", "batcher"], number);
-    let spans = (0..SPANS_A_REQUEST).map(|n| span(number * SPANS_A_REQUEST + n)).collect();
+    let spans =
+        (0..SPANS_A_REQUEST).map(|n| span(number * SPANS_A_REQUEST + n)).chain([batch(number)]).collect();
     let scope = InstrumentationScope { name: "throughline".to_owned(), ..Default::default() };
     let resource = Resource {
         attributes: vec![
@@ -175,6 +205,36 @@ fn span(number: u64) -> Span {
         ],
         ..Default::default()
     }
+}
+
+/// The batch of the first traces of request `number`.
+fn batch(number: u64) -> Span {
+    let first = number * (SPANS_A_REQUEST / SPANS_A_TRACE);
+    let link = |trace| Link {
+        trace_id: trace_id(trace).to_vec(),
+        span_id: scramble(trace * SPANS_A_TRACE).to_be_bytes().to_vec(),
+        attributes: vec![text("correlation_id", format!("batched-{trace}"))],
+        ..Default::default()
+    };
+    let start = STARTED + (number + 1) * SPANS_A_REQUEST * 1_000;
+    Span {
+        trace_id: trace_id(u64::MAX - number).to_vec(),
+        span_id: scramble(u64::MAX - number).to_be_bytes().to_vec(),
+        name: "process notifications".to_owned(),
+        kind: 5,
+        start_time_unix_nano: start,
+        end_time_unix_nano: start + 1_000_000,
+        attributes: vec![
+            int("linked_trace_id_count", TRACES_A_BATCH as i64),
+            text("linked_trace_id_hash", lineage(number)),
+        ],
+        links: (first..first + TRACES_A_BATCH).map(link).collect(),
+        ..Default::default()
+    }
+}
+
+fn lineage(number: u64) -> String {
+    format!("{:016x}", scramble(number ^ 0x5555_5555))
 }
 
 fn pick<'a>(names: &[&'a str], number: u64) -> &'a str {

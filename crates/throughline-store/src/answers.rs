@@ -249,9 +249,12 @@ impl Store {
         let query = Query::trace(signal, id);
         let mut newest = Newest::new(&snapshot, &query);
         let mut matches = Vec::new();
-        let mut keep = |found: Match| match admit(found.otlp.len()) {
-            true => Ok(matches.push(found)),
-            false => Err(StoreError::NotAdmitted),
+        let mut keep = |found: Match| {
+            if !admit(found.otlp.len()) {
+                return Err(StoreError::NotAdmitted);
+            }
+            matches.push(found);
+            Ok(())
         };
         while let Some(found) = newest.next()? {
             keep(found)?;

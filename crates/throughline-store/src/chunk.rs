@@ -212,11 +212,11 @@ impl<'a> Reader<'a> {
         self.service.clear();
         self.service.push_str(resource.service());
         // Under its attribute's term also if there is no such attribute: then it is the one that stands for none.
-        terms.push(signal, Column::Attribute, &[SERVICE_NAME.as_bytes(), b"\0", self.service.as_bytes()]);
+        terms.push_attribute(signal, SERVICE_NAME, self.service.as_bytes());
         for entry in &resource.attributes {
             let (key, text) = (canonical(&entry.key), self.renderer.text(&entry.value));
             if key != SERVICE_NAME || text != self.service {
-                terms.push(signal, Column::Attribute, &[key.as_bytes(), b"\0", text.as_bytes()]);
+                terms.push_attribute(signal, key, text.as_bytes());
             }
         }
         self.chunk.groups.push(terms);
@@ -272,7 +272,7 @@ impl<'a> Reader<'a> {
         }
         let body = view.decoded_body()?;
         attribute::of_record(view.severity_text, view.event_name, &body, |key, text| {
-            terms.push(Signal::Logs, Column::Attribute, &[key.as_bytes(), b"\0", text.as_bytes()]);
+            terms.push_attribute(Signal::Logs, key, text.as_bytes());
         });
         messages(view.raw(), 6).try_for_each(|raw| self.attribute(raw?))
     }
@@ -289,10 +289,7 @@ impl<'a> Reader<'a> {
             }
         }
         let signal = self.chunk.signal;
-        let mut push = |text: &[u8]| {
-            let parts = [canonical(key).as_bytes(), b"\0", text];
-            self.chunk.terms.push(signal, Column::Attribute, &parts);
-        };
+        let mut push = |text: &[u8]| self.chunk.terms.push_attribute(signal, canonical(key), text);
         match Scalar::of(value).filter(|_| values == 1) {
             Some(Scalar::Text(text)) => push(text),
             Some(Scalar::Other(value)) => push(self.renderer.text(&value).as_bytes()),

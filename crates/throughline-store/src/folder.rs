@@ -1,33 +1,21 @@
 //! The store's folder: its manifest, and what is found in it on open. Owns which directories are blocks; a damaged one is
-//! renamed and reported, never deleted and never fatal. Refuses folders of newer versions.
+//! renamed and reported, never fatal. Refuses folders of newer versions.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use throughline_otlp::UnixNanos;
 
+use crate::aside::{self, Lying, Seen, SetAside, set_aside};
 use crate::block::{self, Block, BlockId, Opened, View, directory_name, io_error, rename_away};
 use crate::error::{FORMAT_VERSION, StoreError};
 
 /// `store.json`
 const MANIFEST: &str = "store.json";
-
-/// What the name of a block ends in that was set aside; from the second of one number on, a count follows.
-const DAMAGED: &str = "damaged";
-
-/// A block (or the manifest) that could not be read and was put out of the way. It is never deleted: what it may still
-/// hold, and the disk it takes, are the user's to decide on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetAside {
-    /// Where it is now; `None` if it was not there at all.
-    pub path: Option<PathBuf>,
-    /// What was wrong with it.
-    pub why: String,
-}
 
 /// `store.json`: which blocks there should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +28,9 @@ pub(crate) struct Manifest {
     blocks: BTreeSet<BlockId>,
     /// Highest position in a block that was dropped: if all are, this is what is committed.
     dropped_up_to: Option<u64>,
+    /// What was set aside.
+    #[serde(default)]
+    aside: Seen,
 }
 
 /// The folder with its manifest as last written.
@@ -57,15 +48,6 @@ pub(crate) struct Found {
     pub(crate) set_aside: Vec<SetAside>,
     /// Disk taken by everything that was ever set aside.
     pub(crate) set_aside_bytes: u64,
-}
-
-impl fmt::Display for SetAside {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.path {
-            Some(path) => write!(f, "{} ({})", path.display(), self.why),
-            None => f.write_str(&self.why),
-        }
-    }
 }
 
 impl Folder {
@@ -89,7 +71,7 @@ impl Folder {
         folder.manifest.blocks = blocks.keys().copied().collect();
         folder.manifest.next = folder.manifest.next.max(directories.keys().last().map_or(0, |id| id.0 + 1));
         folder.save()?;
-        let set_aside_bytes = folder.set_aside_bytes()?;
+        let set_aside_bytes = aside::lying(dir)?.iter().map(|one| one.bytes).sum();
         Ok(Found { folder, blocks: blocks.into_values().collect(), set_aside, set_aside_bytes })
     }
 
@@ -130,19 +112,28 @@ impl Folder {
         Ok(aside)
     }
 
-    fn set_aside_bytes(&self) -> Result<u64, StoreError> {
-        let mut bytes = 0;
-        for entry in fs::read_dir(&self.dir).map_err(io_error("list", &self.dir))? {
-            let path = entry.map_err(io_error("list", &self.dir))?.path();
-            let name = path.file_name().and_then(|name| name.to_str());
-            if let Some((_, Some(suffix))) = name.and_then(block::parse_directory_name)
-                && suffix.starts_with(DAMAGED)
-            {
-                // A figure: no reason not to open.
-                bytes += block::directory_bytes(&path).unwrap_or(0);
-            }
+    /// What was ever set aside and still lies there, with when retention first saw it, oldest first.
+    pub(crate) fn set_aside_by_age(&mut self, now: UnixNanos) -> Result<Vec<(u64, Lying)>, StoreError> {
+        let before = self.manifest.aside.clone();
+        let aged = aside::by_age(aside::lying(&self.dir)?, &mut self.manifest.aside, now);
+        if self.manifest.aside != before {
+            // On a full disk this may fail; then it is seen again after a restart, and only gets older.
+            let _ = self.save();
         }
-        Ok(bytes)
+        Ok(aged)
+    }
+
+    /// The same as it was last seen: without a clock, what is new is the newest.
+    pub(crate) fn set_aside_as_seen(&self) -> Result<Vec<Lying>, StoreError> {
+        let mut lying = aside::lying(&self.dir)?;
+        let since = |one: &Lying| self.manifest.aside.get(&one.name).copied().unwrap_or(u64::MAX);
+        lying.sort_by(|one, other| (since(one), &one.name).cmp(&(since(other), &other.name)));
+        Ok(lying)
+    }
+
+    /// Removes something that was set aside.
+    pub(crate) fn remove_set_aside(&self, lying: &Lying) -> Result<(), StoreError> {
+        aside::remove(&self.dir, &lying.name)
     }
 
     fn save(&self) -> Result<(), StoreError> {
@@ -181,7 +172,13 @@ fn read_manifest(dir: &Path, aside: &mut Vec<SetAside>) -> Result<Manifest, Stor
     struct Version {
         format: u32,
     }
-    let fresh = Manifest { format: FORMAT_VERSION, next: 0, blocks: BTreeSet::new(), dropped_up_to: None };
+    let fresh = Manifest {
+        format: FORMAT_VERSION,
+        next: 0,
+        blocks: BTreeSet::new(),
+        dropped_up_to: None,
+        aside: Seen::new(),
+    };
     let path = dir.join(MANIFEST);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
@@ -243,24 +240,4 @@ fn verify_newest(
     aside.push(set_aside(&block.path, &damaged)?);
     newest.remove();
     Ok(())
-}
-
-fn set_aside(path: &Path, why: &StoreError) -> Result<SetAside, StoreError> {
-    // The name must be free even if a block of this number was set aside before.
-    let suffix = (0u32..)
-        .map(|n| if n == 0 { DAMAGED.to_owned() } else { format!("{DAMAGED}-{n}") })
-        .find(|suffix| !path.with_added_extension(suffix).exists())
-        .unwrap_or_default();
-    Ok(SetAside { path: Some(rename_away(path, &suffix)?), why: report(why) })
-}
-
-/// The error with its causes, on one line.
-fn report(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

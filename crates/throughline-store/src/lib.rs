@@ -6,7 +6,7 @@
 //! - [`Store`] takes requests in ([`Store::ingest`]) and writes them out ([`Store::commit`]); what is not written yet is
 //!   answered from `memory`, so a span is found as soon as it was accepted.
 //! - `chunk`, `schema`, `attribute`: what of a span is indexed, and under which term; `document` hands it to the index.
-//! - `block`, `writer`, `compaction`, `folder`: one directory per stretch of arrival time, each one index; merged to one
+//! - `block`, `writer`, `compaction`, `folder`, `aside`: one directory per stretch of arrival time, each one index; merged to one
 //!   segment once closed; dropped whole by [`Store::enforce_retention`].
 //! - `query`, `read`, `newest`, `answers`: a [`Search`] becomes terms that find candidates and a check that decides.
 //!
@@ -23,6 +23,7 @@ mod document;
 mod memory;
 mod schema;
 
+mod aside;
 mod block;
 mod compaction;
 mod folder;
@@ -36,12 +37,14 @@ mod read;
 mod search;
 
 mod error;
+mod figures;
 mod options;
 
 pub use answers::TraceData;
+pub use aside::SetAside;
 pub use error::{FORMAT_VERSION, StoreError};
-pub use folder::SetAside;
+pub use figures::{Retired, StoreStats};
 pub use hop::Hop;
 pub use options::StoreOptions;
 pub use search::{Errors, Hit, Operation, Search};
-pub use store::{Ingest, Retired, Store, StoreStats};
+pub use store::{Ingest, Store};

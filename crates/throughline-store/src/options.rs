@@ -5,10 +5,11 @@ use std::time::Duration;
 /// Limits of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// Blocks whose newest arrival is older than this are dropped by `enforce_retention`. Default 7 days.
+    /// Blocks whose newest arrival is older than this are dropped by `enforce_retention`. Default 7 days. A damaged block is
+    /// kept as long from when it was set aside.
     pub retention_age: Duration,
     /// Blocks are dropped, oldest first, while all of them together take more disk than this. Default 10 GiB.
-    /// Damaged blocks that were set aside do not count: what is whole must not go to make room for what is not.
+    /// Damaged blocks that were set aside count, and go first: what is whole does not go to make room for what is not.
     pub retention_bytes: u64,
     /// A block is closed once it has this many documents (spans and log records). Default 500,000.
     pub block_documents: u64,
@@ -20,8 +21,8 @@ pub struct StoreOptions {
     pub block_age: Duration,
     /// `ingest` commits by itself once this many documents are in memory. Default 20,000.
     pub memory_documents: usize,
-    /// `ingest` commits by itself once this many bytes of OTLP are in memory. Default 16 MiB. Decoded spans take about four
-    /// times their OTLP bytes, and during a commit as much again may arrive: at most about 130 MiB with the default.
+    /// `ingest` commits by itself once this many bytes of OTLP are in memory. Default 16 MiB. With their terms spans take
+    /// about three times their OTLP bytes, and during a commit as much again may arrive: some 100 MiB with the default.
     pub memory_bytes: usize,
 }
 

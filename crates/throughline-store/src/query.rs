@@ -146,32 +146,27 @@ impl Query {
     /// Terms that every match has; none if only columns tell.
     pub(crate) fn terms(&self) -> Terms {
         let mut terms = Terms::default();
-        let mut push = |column, parts: &[&[u8]]| terms.push(self.signal, column, parts);
+        let mut push = |column, part: &[u8]| terms.push(self.signal, column, &[part]);
         if let Some(id) = self.trace {
-            push(Column::Trace, &[&id.bytes()]);
+            push(Column::Trace, &id.bytes());
         }
         if let Some(id) = self.link {
-            push(Column::Link, &[&id.bytes()]);
-        }
-        if let Some(name) = &self.service {
-            push(Column::Attribute, &[SERVICE_NAME.as_bytes(), b"\0", name.as_bytes()]);
+            push(Column::Link, &id.bytes());
         }
         if let Some(name) = &self.name {
-            push(Column::Name, &[name.as_bytes()]);
+            push(Column::Name, name.as_bytes());
         }
         if let Some(kind) = self.kind {
-            push(Column::Kind, &[&[kind_byte(kind)]]);
+            push(Column::Kind, &[kind_byte(kind)]);
         }
         if self.errors == Errors::Only {
             push(Column::Error, &[]);
         }
-        for (key, value) in &self.attributes {
-            push(Column::Attribute, &[key.as_bytes(), b"\0", value.as_bytes()]);
-        }
+        let mut push = |key: &str, value: &str| terms.push_attribute(self.signal, key, value.as_bytes());
+        self.service.iter().for_each(|name| push(SERVICE_NAME, name));
+        self.attributes.iter().for_each(|(key, value)| push(key, value));
         // No term of its own: there are few spans of one offset, whatever the topic.
-        for (key, value) in self.hop.iter().flat_map(Hop::attributes) {
-            push(Column::Attribute, &[key.as_bytes(), b"\0", value.as_bytes()]);
-        }
+        self.hop.iter().flat_map(Hop::attributes).for_each(|(key, value)| push(key, value));
         terms
     }
 

@@ -4,16 +4,17 @@
 //! Two locks, always in this order: `writer` (one commit, merge or drop at a time, held across I/O) and `shared` (what
 //! readers take a snapshot of, never held across I/O).
 
-use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use throughline_otlp::{Signal, TraceId, UnixNanos};
 
+use crate::aside::SetAside;
 use crate::block::View;
 use crate::chunk::Chunk;
 use crate::error::StoreError;
-use crate::folder::{Folder, SetAside};
+use crate::figures::{Retired, StoreStats};
+use crate::folder::Folder;
 use crate::memory::{Memory, Slot};
 use crate::newest::Damage;
 use crate::options::StoreOptions;
@@ -39,54 +40,6 @@ pub struct Ingest<'a> {
     pub signal: Signal,
     /// The request as protobuf.
     pub otlp: &'a [u8],
-}
-
-/// What a call of [`Store::enforce_retention`] or [`Store::drop_oldest`] dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Retired {
-    /// Blocks.
-    pub blocks: usize,
-    /// Spans in them.
-    pub spans: u64,
-    /// Log records in them.
-    pub logs: u64,
-    /// Disk they took.
-    pub bytes: u64,
-}
-
-/// Figures of a store.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct StoreStats {
-    /// Blocks on disk.
-    pub blocks: usize,
-    /// Segments in them: one a block once background merges are through.
-    pub segments: usize,
-    /// Committed spans, duplicates counted.
-    pub spans: u64,
-    /// Committed log records, duplicates counted.
-    pub logs: u64,
-    /// Disk taken by blocks.
-    pub disk_bytes: u64,
-    /// Spans and records not yet committed.
-    pub memory_documents: usize,
-    /// Their bytes of OTLP.
-    pub memory_bytes: usize,
-    /// Journal position up to which everything is on disk.
-    pub committed: Option<u64>,
-    /// Merges that failed since open; harmless, reads take longer.
-    pub failed_merges: u64,
-    /// What was found damaged, on open or since.
-    pub set_aside: Vec<SetAside>,
-    /// Disk taken by blocks that were set aside, now or by an earlier open. Neither `disk_bytes` nor retention counts them,
-    /// and nobody but the user removes them.
-    pub set_aside_bytes: u64,
-}
-
-impl fmt::Display for Retired {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { blocks, spans, logs, bytes } = self;
-        write!(f, "{blocks} blocks with {spans} spans and {logs} log records, {bytes} bytes")
-    }
 }
 
 #[derive(Default)]
@@ -177,7 +130,8 @@ impl Store {
         self.commit_with(&mut self.lock_writer())
     }
 
-    /// Closes the current block if it is old enough, and drops the blocks that are past the age or over the size. What is
+    /// Closes the current block if it is old enough, and drops the blocks that are past the age or over the size; what was
+    /// set aside as damaged counts, and goes first. What is
     /// dropped is dropped from disk at once, readers that are still in it finish undisturbed.
     ///
     /// # Errors
@@ -186,7 +140,10 @@ impl Store {
         let mut writer = self.lock_writer();
         writer.close_if_old(now);
         let blocks = self.read().blocks.clone();
-        let mut retired = Retired::default();
+        let (gone, left) = writer.retire_set_aside(&blocks, now)?;
+        let mut retired = Retired { blocks: gone.len(), set_aside: gone.len(), ..Retired::default() };
+        retired.bytes = gone.iter().sum();
+        self.write().set_aside_bytes = left;
         for view in writer.expired(&blocks, now) {
             self.retire(&mut writer, &view, &mut retired)?;
         }
@@ -194,13 +151,17 @@ impl Store {
         Ok(retired)
     }
 
-    /// Drops the oldest block whatever its age and the store's size: what is left to do when the disk is full. Never the
-    /// block that is being written; if there is no other, nothing is dropped.
+    /// Drops the oldest block whatever its age and the store's size: what is left to do when the disk is full. First those
+    /// that were set aside as damaged; never the block that is being written. If there is no other, nothing is dropped.
     ///
     /// # Errors
     /// [`StoreError::Io`] if the block cannot be removed.
     pub fn drop_oldest(&self) -> Result<Retired, StoreError> {
         let mut writer = self.lock_writer();
+        if let Some((bytes, left)) = writer.drop_set_aside()? {
+            self.write().set_aside_bytes = left;
+            return Ok(Retired { blocks: 1, set_aside: 1, bytes, ..Retired::default() });
+        }
         let blocks = self.read().blocks.clone();
         let mut retired = Retired::default();
         if let Some(view) = writer.closed(&blocks).next().cloned() {

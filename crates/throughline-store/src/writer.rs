@@ -6,11 +6,12 @@ use std::sync::Arc;
 use tantivy::IndexWriter;
 use throughline_otlp::UnixNanos;
 
+use crate::aside::SetAside;
 use crate::block::{Block, Summary, View};
 use crate::compaction::{Compaction, Gathering};
 use crate::document::Document;
 use crate::error::StoreError;
-use crate::folder::{Folder, SetAside};
+use crate::folder::Folder;
 use crate::memory::Memory;
 use crate::options::StoreOptions;
 
@@ -93,6 +94,36 @@ impl Writer {
             }
         }
         expired
+    }
+
+    /// Removes what was set aside and is past the age, and as much of it as it takes for it and `blocks` to fit the size:
+    /// what is whole does not go to make room for what is not. Returns what went and what is left, in bytes.
+    pub(crate) fn retire_set_aside(
+        &mut self,
+        blocks: &[Arc<View>],
+        now: UnixNanos,
+    ) -> Result<(Vec<u64>, u64), StoreError> {
+        let aside = self.folder.set_aside_by_age(now)?;
+        let mut left: u64 = aside.iter().map(|(_, lying)| lying.bytes).sum();
+        let whole: u64 = blocks.iter().map(|view| view.disk_bytes).sum();
+        let mut gone = Vec::new();
+        for (since, lying) in aside {
+            let too_old = age(now, since) > self.options.retention_age.as_nanos();
+            if too_old || whole + left > self.options.retention_bytes {
+                self.folder.remove_set_aside(&lying)?;
+                left -= lying.bytes;
+                gone.push(lying.bytes);
+            }
+        }
+        Ok((gone, left))
+    }
+
+    /// Removes what was set aside first, if anything was; returns its bytes and those left.
+    pub(crate) fn drop_set_aside(&mut self) -> Result<Option<(u64, u64)>, StoreError> {
+        let aside = self.folder.set_aside_as_seen()?;
+        let Some((first, rest)) = aside.split_first() else { return Ok(None) };
+        self.folder.remove_set_aside(first)?;
+        Ok(Some((first.bytes, rest.iter().map(|lying| lying.bytes).sum())))
     }
 
     /// Those of `blocks` that nothing is written to any more, oldest first.

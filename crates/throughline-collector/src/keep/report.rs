@@ -15,7 +15,9 @@ pub(super) fn say(recovery: &Recovery, store: &StoreStats) {
         tracing::info!("a write that a crash cut off was dropped: {torn}");
     }
     for aside in &store.set_aside {
-        tracing::error!("a damaged part of the store was set aside: {aside}");
+        tracing::error!(
+            "a damaged part of the store was set aside, for you to look at until retention removes it: {aside}"
+        );
     }
 }
 
@@ -123,7 +125,7 @@ impl Keep {
             ),
             (
                 "throughline_store_set_aside_bytes",
-                "Disk they take, until a person removes them; retention does not count it.",
+                "Disk they take until retention removes them: at the retention age, or first for want of room.",
                 stats.set_aside_bytes,
             ),
         ] {

@@ -61,6 +61,38 @@ fn duplicates_fold_across_memory_and_blocks() {
 }
 
 #[test]
+fn reading_a_trace_stops_where_no_more_is_admitted() {
+    let mut bench = Bench::new();
+    bench.spans(&[span(1, "a"), span(2, "b")]);
+    bench.logs(&[LogSpec::default()]);
+    let check = |store: &Store| {
+        let mut asked = Vec::new();
+        let whole = store.trace_within(trace_id(1), &mut |bytes| {
+            asked.push(bytes);
+            true
+        });
+        assert_eq!(whole.unwrap(), store.trace(trace_id(1)).unwrap());
+        let otlp: usize = store.trace_otlp(trace_id(1)).unwrap().iter().map(Vec::len).sum();
+        assert_eq!((asked.len(), asked[0] + asked[1]), (3, otlp));
+        for most in 0..3 {
+            let mut left: usize = most;
+            let mut admit = |_| {
+                let before = left;
+                left = before.saturating_sub(1);
+                before > 0
+            };
+            let refused = store.trace_within(trace_id(1), &mut admit);
+            assert!(matches!(refused, Err(StoreError::NotAdmitted)), "{most}");
+        }
+        let refused = store.trace_otlp_within(trace_id(1), &mut |_| false);
+        assert!(matches!(refused, Err(StoreError::NotAdmitted)));
+    };
+    check(&bench.store);
+    bench.store.commit().unwrap();
+    check(&bench.store);
+}
+
+#[test]
 fn of_two_copies_the_one_that_ended_later_is_kept_whichever_came_first() {
     let (early, late) = (span(1, "early"), SpanSpec { nanos: 99, ..span(1, "late") });
     for order in [[&early, &late], [&late, &early]] {

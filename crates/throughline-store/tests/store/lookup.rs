@@ -123,6 +123,21 @@ fn values_too_long_for_a_term_are_still_told_apart() {
 }
 
 #[test]
+fn large_integers_that_share_a_term_are_still_told_apart() {
+    let spans = [
+        SpanSpec { trace: 1, attributes: vec![("offset", 70_001.into())], ..SpanSpec::default() },
+        SpanSpec { trace: 2, attributes: vec![("offset", "70002".into())], ..SpanSpec::default() },
+        SpanSpec { trace: 3, attributes: vec![("offset", (-70_001).into())], ..SpanSpec::default() },
+    ];
+    check(&spans, &by("offset", "70001"), &[1]);
+    check(&spans, &by("offset", "70002"), &[2]);
+    check(&spans, &by("offset", "-70001"), &[3]);
+    check(&spans, &by("offset", "+70001"), &[]);
+    check(&spans, &by("offset", "070001"), &[]);
+    check(&spans, &by("offset", "70003"), &[]);
+}
+
+#[test]
 fn a_key_and_a_value_never_run_into_each_other() {
     let spans = [
         SpanSpec { trace: 1, attributes: vec![("a\0b", "c".into())], ..SpanSpec::default() },

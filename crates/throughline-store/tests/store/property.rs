@@ -52,6 +52,9 @@ fn attribute() -> impl Strategy<Value = (&'static str, Attribute)> {
     let value = prop_oneof![
         prop::sample::select(vec!["GET", "1", "", "é", "node-1"]).prop_map(Attribute::from),
         (0..3i64).prop_map(Attribute::from),
+        // Neighbours that share a term, typed either way.
+        (65_534..65_540i64).prop_map(Attribute::from),
+        (65_534..65_540i64).prop_map(|number| Attribute::Text(number.to_string())),
         prop::sample::select(vec![0.5, 1.0, f64::NAN]).prop_map(Attribute::Double),
         any::<bool>().prop_map(Attribute::Bool),
         (199usize..202).prop_map(|length| Attribute::Text("long".repeat(60)[..length].to_owned())),

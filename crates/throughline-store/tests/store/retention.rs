@@ -129,3 +129,60 @@ fn an_interrupted_drop_is_finished_on_open() {
     assert_eq!(kept(&store), [2, 3, 4, 5]);
     assert_eq!(directories(dir.path(), ".dropped").len(), 0);
 }
+
+/// Five blocks of which the first two were found damaged.
+fn two_set_aside(options: StoreOptions) -> Bench {
+    let Bench { dir, options, store, .. } = five_blocks(options);
+    drop(store);
+    for block in &directories(dir.path(), "")[..2] {
+        std::fs::remove_file(block.join("meta.json")).unwrap();
+    }
+    let store = Store::open(dir.path(), options.clone()).unwrap();
+    assert_eq!((store.stats().set_aside.len(), store.stats().blocks), (2, 3));
+    Bench { dir, options, store, next: 6 }
+}
+
+fn lying(bench: &Bench) -> (usize, bool) {
+    (directories(bench.path(), ".damaged").len(), bench.store.stats().set_aside_bytes > 0)
+}
+
+#[test]
+fn what_was_set_aside_goes_at_the_retention_age_counted_from_when_it_was_seen() {
+    let age = Duration::from_secs(100);
+    let bench = two_set_aside(StoreOptions { retention_age: age, ..StoreOptions::default() });
+    assert_eq!(bench.store.enforce_retention(seconds(50)).unwrap().blocks, 0);
+    // Whoever runs by then.
+    let bench = bench.reopen();
+    assert_eq!(bench.store.enforce_retention(seconds(80)).unwrap().blocks, 0);
+    assert_eq!((lying(&bench), kept(&bench.store)), ((2, true), vec![3, 4, 5]));
+    let retired = bench.store.enforce_retention(seconds(151)).unwrap();
+    assert_eq!((retired.blocks, retired.set_aside, retired.spans), (2 + 3, 2, 6), "the others are as old");
+    assert!(retired.to_string().ends_with("; 2 of them had been set aside as damaged"), "{retired}");
+    assert_eq!(lying(&bench), (0, false));
+}
+
+#[test]
+fn what_was_set_aside_counts_towards_the_size_and_goes_before_what_is_whole() {
+    let bench = two_set_aside(StoreOptions { block_bytes: 1 << 20, ..StoreOptions::default() });
+    let stats = bench.store.stats();
+    for (room, left) in [(stats.set_aside_bytes, 2), (stats.set_aside_bytes - 1, 1), (0, 0)] {
+        let options = StoreOptions { retention_bytes: stats.disk_bytes + room, ..bench.options.clone() };
+        let store = Store::open(bench.path(), options).unwrap();
+        store.enforce_retention(seconds(6)).unwrap();
+        assert_eq!(
+            (directories(bench.path(), ".damaged").len(), kept(&store)),
+            (left, vec![3, 4, 5]),
+            "{room}"
+        );
+        assert_eq!(store.stats().set_aside_bytes > 0, left > 0);
+    }
+}
+
+#[test]
+fn on_a_full_disk_what_was_set_aside_goes_first() {
+    let bench = two_set_aside(StoreOptions::default());
+    let dropped: Vec<_> = (0..5).map(|_| bench.store.drop_oldest().unwrap()).collect();
+    let dropped: Vec<_> = dropped.iter().map(|retired| (retired.set_aside, retired.blocks)).collect();
+    assert_eq!(dropped, [(1, 1), (1, 1), (0, 1), (0, 1), (0, 0)]);
+    assert_eq!((lying(&bench), kept(&bench.store)), ((0, false), vec![5]));
+}
