@@ -13,9 +13,11 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::FutureRecord;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use std::time::Duration;
+use throughline::extract;
 use throughline::kafka::{MockKafka, Received, TracedConsumer, TracedProducer};
 use throughline::metrics::count_delivered;
 use throughline::opentelemetry::Context;
+use throughline::opentelemetry::trace::TraceContextExt as _;
 use throughline::settings::{Metrics, set_metrics};
 use throughline::testing::{Ids, Recorder};
 
@@ -167,6 +169,17 @@ async fn a_delivery_counts_once() {
     throughline::process("by-hand").system("nats").already_counted().run_sync(|_| ());
     set_metrics(Metrics::Off);
     count_delivered("nats", "by-hand", None, 3);
+    // Not sampled and not measured: only the sender awaits the report.
+    let unsampled = extract(&[("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00")]);
+    let base = recorder.context().with_remote_span_context(unsampled.span_context());
+    let sent = {
+        let _base = base.attach();
+        producer
+            .send_result(FutureRecord::<str, str>::to("deliveries").payload("{}"))
+            .map_err(|(error, _)| error)
+    };
+    let delivery = sent.expect("queued").await.expect("reported").expect("delivered");
+    assert_eq!(delivery.offset, 4);
     set_metrics(Metrics::On);
 
     meters.force_flush().expect("flushed");
