@@ -21,6 +21,7 @@ pub(crate) struct Catalog {
     segment_bytes: u32,
     cap_bytes: u64,
     look_back_bytes: u64,
+    reserve: usize,
 }
 
 struct State {
@@ -87,6 +88,7 @@ impl Catalog {
             segment_bytes: options.segment_bytes,
             cap_bytes: options.cap_bytes,
             look_back_bytes: options.look_back_bytes,
+            reserve: options.reserve_segments as usize,
         }
     }
 
@@ -99,17 +101,34 @@ impl Catalog {
     /// it allows: files already touched are several times faster to write.
     pub(crate) fn next(&self) -> Next {
         let mut state = self.lock();
-        if let Some(spare) = state.spare.pop() {
+        while state.spare.len() < self.reserve
+            && let Some(file) = state.take_released(self.segment_bytes)
+        {
+            state.spare.push(file);
+        }
+        if state.spare.len() > self.reserve
+            && let Some(spare) = state.spare.pop()
+        {
             return Next::Reuse(spare);
         }
-        let size = u64::from(self.segment_bytes);
-        let grown = state.bytes() + size;
+        let lacking = self.reserve.saturating_sub(state.spare.len()) as u64;
+        let grown = state.bytes() + (lacking + 1) * u64::from(self.segment_bytes);
         if grown > self.look_back_bytes.min(self.cap_bytes)
             && let Some(file) = state.take_released(self.segment_bytes)
         {
             return Next::Reuse(file);
         }
         if grown <= self.cap_bytes { Next::Create } else { Next::Pinned(state.consumers.slowest()) }
+    }
+
+    /// A file of the reserve.
+    pub(crate) fn take_reserve(&self) -> Option<Arc<SegmentFile>> {
+        self.lock().spare.pop()
+    }
+
+    /// How many files the reserve lacks.
+    pub(crate) fn reserve_lacks(&self) -> usize {
+        self.reserve.saturating_sub(self.lock().spare.len())
     }
 
     /// A released segment in spite of look-back: the disk has no room for another file.

@@ -1,7 +1,7 @@
 //! One append on its way to the disk: bytes, checksum, and whom to tell. It refuses nothing: that happened before.
 
 use crate::{
-    AppendError, Position, Record, Refused,
+    AppendError, Position, Record, RecordKind, Refused,
     format::{RECORD_HEADER_BYTES, RecordHeader},
     record::Keys,
 };
@@ -52,6 +52,12 @@ impl Entry {
             body_crc: crc32c::crc32c_append(crc32c::crc32c(bytes), keys.encoded()),
         };
         Self { header, payload: Box::new(payload), keys, done }
+    }
+
+    /// Whether it may use the reserve: it is what lets segments go.
+    pub(crate) fn may_use_reserve(&self) -> bool {
+        let kind = RecordKind::from_code(self.header.kind);
+        !matches!(kind, Some(RecordKind::Spans | RecordKind::Logs) | None)
     }
 
     /// Payload and keys.

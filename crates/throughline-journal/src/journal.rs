@@ -46,7 +46,8 @@ impl Journal {
         let catalog = Arc::new(Catalog::new(sealed, spare, &options));
         let (counters, queue) = (Arc::<Counters>::default(), Arc::new(Queue::new(&options)));
         let (shared, counted) = (Arc::clone(&catalog), Arc::clone(&counters));
-        let writer = Writer::new(Arc::clone(&fs), dir.to_owned(), &options, numbering, shared, counted);
+        let mut writer = Writer::new(Arc::clone(&fs), dir.to_owned(), &options, numbering, shared, counted);
+        writer.reserve();
         let (work, counted) = (Arc::clone(&queue), Arc::clone(&counters));
         let thread = std::thread::Builder::new().name("journal".to_owned());
         let committer =

@@ -54,6 +54,10 @@ pub struct Options {
     /// Most bytes all segments may take. When every one of them is pinned, appends are refused until a consumer releases.
     /// One file descriptor is held for each segment, so raise the process's limit beyond `cap_bytes / segment_bytes`.
     pub cap_bytes: u64,
+    /// Segments of the cap that only decisions, acknowledgements and marks may use: those are what lets other segments
+    /// go, and must find room when requests find none, the disk being full included. Their files are made at open. 0 if
+    /// nothing of that kind is written.
+    pub reserve_segments: u32,
     /// Released segments stay readable while all segments together take no more than this: look-back for disk space.
     /// 0 reuses them at once, which keeps them in the page cache.
     pub look_back_bytes: u64,
@@ -79,6 +83,7 @@ impl Default for Options {
         Self {
             segment_bytes: 16 << 20,
             cap_bytes: 1 << 30,
+            reserve_segments: 0,
             look_back_bytes: 0,
             durability: Durability::Sync,
             group_wait: Duration::from_millis(2),
@@ -108,6 +113,14 @@ impl Options {
                 option: "cap_bytes",
                 value: self.cap_bytes,
                 allowed: "at least two segments",
+            });
+        }
+        let least = 2 + u64::from(self.reserve_segments);
+        if self.cap_bytes < least.saturating_mul(u64::from(self.segment_bytes)) {
+            return Err(JournalError::Option {
+                option: "reserve_segments",
+                value: u64::from(self.reserve_segments),
+                allowed: "so few that two segments of the cap are left",
             });
         }
         Ok(self)

@@ -55,6 +55,8 @@ struct Tail {
     soiled: bool,
     /// A footer was written, at least in part: a record behind it would not be found again.
     sealing: bool,
+    /// Begun from the reserve, when requests found no room.
+    reserved: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -183,11 +185,50 @@ impl Writer {
             let (bytes, limit) = (entry.bytes(), largest_record(self.segment_bytes, &entry.keys));
             return Err(Obstacle::Refused(Refused::TooLarge { bytes, limit }));
         }
-        if self.tail.as_ref().is_some_and(|tail| !tail.sealing && fits(tail.progress)) {
+        let may_use_reserve = entry.may_use_reserve();
+        let takes = |tail: &Tail| !tail.sealing && fits(tail.progress) && (may_use_reserve || !tail.reserved);
+        if self.tail.as_ref().is_some_and(takes) {
             return Ok(());
         }
-        self.finish(now)?;
-        self.begin()
+        // A reserved segment is not given up before there is another.
+        let reserved = self.tail.as_ref().is_some_and(|tail| tail.reserved);
+        let file = if reserved { Some(self.obtain(may_use_reserve)?) } else { None };
+        if let Err(obstacle) = self.finish(now) {
+            file.into_iter().for_each(|(file, _)| self.catalog.give_back(file));
+            return Err(obstacle);
+        }
+        let file = match file {
+            Some(file) => file,
+            None => self.obtain(may_use_reserve)?,
+        };
+        self.begin(file)
+    }
+
+    /// A file for the next segment, and whether it is of the reserve.
+    fn obtain(&mut self, may_use_reserve: bool) -> Result<(Arc<SegmentFile>, bool), Obstacle> {
+        let obstacle = match self.catalog.next() {
+            Next::Reuse(file) => {
+                self.counters.recycled.add(1);
+                return Ok((file, false));
+            }
+            Next::Create => match self.create() {
+                Ok(file) => return Ok((file, false)),
+                Err(obstacle) => obstacle,
+            },
+            Next::Pinned(consumer) => Obstacle::Refused(Refused::Full(Full::Cap(consumer))),
+        };
+        let reserve = if may_use_reserve { self.catalog.take_reserve() } else { None };
+        reserve.map(|file| (file, true)).ok_or(obstacle)
+    }
+
+    /// Makes the files of the reserve. Without room for them there is none: said by the first refusal, not here.
+    pub(crate) fn reserve(&mut self) {
+        for _ in 0..self.catalog.reserve_lacks() {
+            match self.create() {
+                Ok(file) => self.catalog.give_back(file),
+                Err(_) => return,
+            }
+        }
     }
 
     fn stage(&mut self, entry: Entry) {
@@ -268,15 +309,7 @@ impl Writer {
     }
 
     /// Begins a segment. Its number is used up whether or not this succeeds.
-    fn begin(&mut self) -> Result<(), Obstacle> {
-        let file = match self.catalog.next() {
-            Next::Reuse(file) => {
-                self.counters.recycled.add(1);
-                file
-            }
-            Next::Create => self.create()?,
-            Next::Pinned(consumer) => return Err(Obstacle::Refused(Refused::Full(Full::Cap(consumer)))),
-        };
+    fn begin(&mut self, (file, reserved): (Arc<SegmentFile>, bool)) -> Result<(), Obstacle> {
         let identity = Identity { sequence: self.numbering.next_sequence, epoch: self.numbering.epoch };
         let Some(next) = identity.sequence.checked_add(1) else {
             return Err(Obstacle::Poison(
@@ -292,7 +325,16 @@ impl Writer {
         file.file.sync_data().map_err(|error| Obstacle::Poison(describe("sync", &file, &error)))?;
         self.catalog.begin(Arc::clone(&file), identity);
         let (progress, written) = (Progress::EMPTY, Progress::EMPTY);
-        self.tail = Some(Tail { file, identity, progress, written, group: 0, soiled: false, sealing: false });
+        self.tail = Some(Tail {
+            file,
+            identity,
+            progress,
+            written,
+            group: 0,
+            soiled: false,
+            sealing: false,
+            reserved,
+        });
         Ok(())
     }
 

@@ -203,6 +203,33 @@ fn fill(journal: &Journal) -> Position {
 }
 
 #[test]
+fn what_lets_segments_go_finds_room_when_requests_do_not() {
+    for disk_full in [false, true] {
+        let fs = SimFs::new(1);
+        let journal = open(&fs, Options { reserve_segments: 1, ..options() });
+        let consumer = journal.consumer("store", None);
+        if disk_full {
+            let bytes: u64 =
+                fs.files().iter().filter_map(|file| fs.bytes(file)).map(|file| file.len() as u64).sum();
+            // Two segments beside the reserve.
+            fs.set_capacity(Some(bytes + (128 << 10)));
+        }
+        let last = fill(&journal);
+        assert!(journal.stats().file_bytes <= 256 << 10);
+        let books = |bytes| journal.append_wait(Record::new(RecordKind::Decisions, 0, vec![7; bytes]));
+        let decided = books(30_000).unwrap();
+        assert!(journal.append_wait(record(100)).is_err(), "the reserve is not for requests");
+        assert!(books(10_000).is_ok());
+        journal.release(&consumer, last);
+        // Requests come back once the reserve is whole again.
+        let next = journal.append_wait(record(30_000)).unwrap();
+        assert!(next > decided);
+        assert_eq!(fill(&journal), journal.stats().last.unwrap());
+        assert!(books(30_000).is_ok(), "and it is there for the next time");
+    }
+}
+
+#[test]
 fn a_pinned_journal_refuses_at_its_cap_and_goes_on_after_a_release() {
     let fs = SimFs::new(1);
     let journal = open(&fs, Options { consumers: vec!["store".into(), "otlp".into()], ..options() });
