@@ -9,13 +9,13 @@ pub struct TraceFacts {
     pub trace: TraceId,
     /// Which of the plan's conditions a span of it has met. Merges by "or".
     pub met: Met,
-    /// Earliest start. Merges by minimum.
+    /// Earliest start; the largest value there is if no span said when it started. Merges by minimum.
     pub start: UnixNanos,
-    /// Latest end. Merges by maximum.
+    /// Latest end; 0 if no span said when it ended. Merges by maximum.
     pub end: UnixNanos,
     /// Spans. Merges by sum.
     pub spans: u32,
-    /// Their bytes on the wire. Merges by sum.
+    /// Their bytes on the wire, without the resource and scope they share. Merges by sum.
     pub bytes: u64,
     /// Whether its root (a span without a parent) is among them.
     pub root: Root,
@@ -29,12 +29,43 @@ pub struct TraceFacts {
 /// Links remembered of one undecided trace. A hub beyond that says how many it left out.
 pub const MAX_LINKS: usize = 1024;
 
+/// The start of a trace none of whose spans said when it started.
+pub(crate) const NO_START: UnixNanos = UnixNanos(u64::MAX);
+
 /// Conditions met, a bit each, numbered by the plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Met(pub(crate) u128);
 
 /// Conditions a plan may have, equal ones counted once.
 pub const MAX_CONDITIONS: usize = 128;
+
+/// The number of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bit(u8);
+
+impl Bit {
+    /// The bit of the condition with this number; `None` beyond [`MAX_CONDITIONS`].
+    pub(crate) fn new(number: usize) -> Option<Self> {
+        u8::try_from(number).ok().filter(|_| number < MAX_CONDITIONS).map(Self)
+    }
+}
+
+impl Met {
+    /// Whether some span met this condition.
+    pub(crate) fn has(self, bit: Bit) -> bool {
+        self.0 & (1 << bit.0) != 0
+    }
+
+    /// Notes that a span met this condition.
+    pub(crate) fn set(&mut self, bit: Bit) {
+        self.0 |= 1 << bit.0;
+    }
+
+    /// Notes what another span, or the resource around it, met.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
 
 /// Whether a root has been seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,17 +101,27 @@ impl TraceFacts {
         }
     }
 
-    /// Remembers that a span of this trace links to `target`.
+    /// Remembers that a span of this trace links to `target`. Of too many the smallest ids stay: which they are does not
+    /// depend on the order in which they came.
     pub fn link(&mut self, target: TraceId) {
         if target == self.trace {
             return;
         }
         if let Err(at) = self.links.binary_search(&target) {
-            if self.links.len() < MAX_LINKS {
-                self.links.insert(at, target);
-            } else {
+            if self.links.len() >= MAX_LINKS {
                 self.links_left_out = self.links_left_out.saturating_add(1);
+                if at >= self.links.len() {
+                    return;
+                }
+                self.links.pop();
             }
+            self.links.insert(at, target);
         }
+    }
+
+    /// From earliest start to latest end; `None` if no span said when it started or none when it ended. Negative if the
+    /// clocks disagree.
+    pub(crate) fn duration_nanos(&self) -> Option<i128> {
+        (self.start != NO_START && self.end.0 != 0).then(|| self.end.since(self.start))
     }
 }

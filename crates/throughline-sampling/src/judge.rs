@@ -1,11 +1,15 @@
 //! Facts of a trace in, verdict and reason out.
+//!
+//! A `drop` comes before everything and is final; else the first policy that says yes gives the reason; else the trace is
+//! not sampled. Whether links spread from a kept trace may depend on a later yes than the one that gives the reason.
 
 use std::sync::Arc;
 
 use crate::decision::{Reason, Verdict};
 use crate::facts::{Now, TraceFacts};
-use crate::plan::Plan;
-use crate::policy::Budgets;
+use crate::plan::{Effect, Plan};
+use crate::policy::{Answer, Budgets, Case};
+use crate::settings::FirstMatch;
 
 /// Asks a plan's policies about traces. Cheap to clone: one per shard.
 #[derive(Clone, Debug)]
@@ -43,10 +47,40 @@ impl Judge {
         Self { plan, budgets }
     }
 
-    /// What the policies say of a trace with these facts. Uses up budgets.
+    /// What the policies say of a trace with these facts. Uses up budgets: every policy that is asked draws on its own,
+    /// also if another has said yes already.
     #[must_use]
-    pub fn decide(&self, _now: Now, _facts: &TraceFacts) -> Judgement {
-        let _ = (&self.plan, &self.budgets);
-        Judgement { verdict: Verdict::NotSampled, reason: Reason::NoPolicy, merit: Merit::None, failed: 0 }
+    pub fn decide(&self, now: Now, facts: &TraceFacts) -> Judgement {
+        let case = Case { now, facts, budgets: &self.budgets };
+        let mut judgement = Judgement {
+            verdict: Verdict::NotSampled,
+            reason: Reason::NoPolicy,
+            merit: Merit::None,
+            failed: 0,
+        };
+        for asked in self.plan.asked() {
+            match (asked.policy.says(&case), asked.effect) {
+                (Answer::No, _) => {}
+                (Answer::Failed, _) => judgement.failed += 1,
+                (Answer::Yes, Effect::Drop) => {
+                    judgement.verdict = Verdict::Dropped;
+                    judgement.reason = Reason::Policy(Arc::clone(&asked.name));
+                    return judgement;
+                }
+                (Answer::Yes, Effect::Keep(merit)) => {
+                    if judgement.verdict == Verdict::NotSampled {
+                        judgement.verdict = Verdict::Sampled;
+                        judgement.reason = Reason::Policy(Arc::clone(&asked.name));
+                    }
+                    if merit == Merit::Own {
+                        judgement.merit = Merit::Own;
+                    }
+                    if self.plan.settings().first_match == FirstMatch::Decides {
+                        return judgement;
+                    }
+                }
+            }
+        }
+        judgement
     }
 }

@@ -1,0 +1,124 @@
+//! The functions of the subset and their arguments.
+
+use regex::Regex;
+
+use super::Context;
+use super::error::SyntaxError;
+use super::lexer::Word;
+use super::parser::Parser;
+use super::tree::{Call, Term, Type};
+use crate::policy::string_attribute::brief;
+
+const ALLOWED: &str = "IsMatch, HasPrefix, HasSuffix, IsString, IsBool, IsInt, IsDouble, IsList, IsMap, IsRootSpan, Len, Int, \
+                       Double, String, Concat, TraceID, SpanID";
+
+/// The function `name`, whose bracket comes next.
+pub(super) fn call(parser: &mut Parser<'_>, name: &str, column: usize) -> Result<Term, SyntaxError> {
+    parser.expect_sign("(")?;
+    let term = match name {
+        "TraceID" => id(parser, 16)?,
+        "SpanID" => id(parser, 8)?,
+        _ => Term::Call(Box::new(function(parser, name, column)?)),
+    };
+    parser.expect_sign(")")?;
+    if parser.peek_sign("[") {
+        return Err(parser.unexpected("no index: a function's result can not be indexed"));
+    }
+    Ok(term)
+}
+
+fn function(parser: &mut Parser<'_>, name: &str, column: usize) -> Result<Call, SyntaxError> {
+    Ok(match name {
+        "IsMatch" => {
+            let target = parser.term()?;
+            parser.expect_sign(",")?;
+            Call::IsMatch(target, pattern(parser)?)
+        }
+        "HasPrefix" => {
+            let (target, prefix) = two(parser)?;
+            Call::HasPrefix(target, prefix)
+        }
+        "HasSuffix" => {
+            let (target, suffix) = two(parser)?;
+            Call::HasSuffix(target, suffix)
+        }
+        "IsString" => Call::Is(Type::Text, parser.term()?),
+        "IsBool" => Call::Is(Type::Bool, parser.term()?),
+        "IsInt" => Call::Is(Type::Int, parser.term()?),
+        "IsDouble" => Call::Is(Type::Double, parser.term()?),
+        "IsList" => Call::Is(Type::List, parser.term()?),
+        "IsMap" => Call::Is(Type::Map, parser.term()?),
+        "IsRootSpan" if parser.context == Context::Span => Call::IsRootSpan,
+        "IsRootSpan" => {
+            let message =
+                "IsRootSpan is for conditions under `span`; here write span.parent_span_id.string == \"\"";
+            return Err(SyntaxError { column, message: message.to_owned() });
+        }
+        "Len" => Call::Len(parser.term()?),
+        "Int" => Call::Int(parser.term()?),
+        "Double" => Call::Double(parser.term()?),
+        "String" => Call::Text(parser.term()?),
+        "Concat" => concat(parser)?,
+        _ => {
+            let message = format!("function `{name}` is not supported; allowed: {ALLOWED}");
+            return Err(SyntaxError { column, message });
+        }
+    })
+}
+
+fn two(parser: &mut Parser<'_>) -> Result<(Term, Term), SyntaxError> {
+    let first = parser.term()?;
+    parser.expect_sign(",")?;
+    Ok((first, parser.term()?))
+}
+
+fn pattern(parser: &mut Parser<'_>) -> Result<Regex, SyntaxError> {
+    let column = parser.column();
+    let Some(text) = parser.take_text() else {
+        return Err(parser.unexpected("the pattern as a text in double quotes"));
+    };
+    Regex::new(text).map_err(|error| {
+        let message = format!("invalid regular expression `{text}`: {}", brief(&error));
+        SyntaxError { column, message }
+    })
+}
+
+fn concat(parser: &mut Parser<'_>) -> Result<Call, SyntaxError> {
+    parser.expect_sign("[")?;
+    let mut parts = Vec::new();
+    while !parser.peek_sign("]") {
+        if !parts.is_empty() {
+            parser.expect_sign(",")?;
+        }
+        parts.push(parser.term()?);
+    }
+    parser.expect_sign("]")?;
+    parser.expect_sign(",")?;
+    Ok(Call::Concat(parts, parser.term()?))
+}
+
+/// The literal of a trace or span id: bytes, or its hex digits as a text.
+fn id(parser: &mut Parser<'_>, length: usize) -> Result<Term, SyntaxError> {
+    let column = parser.column();
+    let term = parser.term()?;
+    let bytes = match term {
+        Term::Bytes(bytes) => bytes,
+        Term::Text(digits) => from_hex(&digits).unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    if bytes.len() != length {
+        let message = format!("an id is 0x and {0} hex digits, or a text of {0} hex digits", length * 2);
+        return Err(SyntaxError { column, message });
+    }
+    Ok(Term::Id(bytes))
+}
+
+fn from_hex(digits: &str) -> Option<Vec<u8>> {
+    match super::lexer::words(&format!("0x{digits}")).ok()?.as_slice() {
+        [token] => match &token.word {
+            Word::Bytes(bytes) => Some(bytes.clone()),
+            _ => None,
+        },
+        _ => None,
+    }
+}

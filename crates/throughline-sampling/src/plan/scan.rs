@@ -1,0 +1,259 @@
+//! One request, walked once: what each of its traces tells the policies. The hot path: it looks only at fields that the plan
+//! asks for, allocates per request and not per span, and leaves validation to the door.
+
+use throughline_otlp::view::messages;
+use throughline_otlp::wire::{Field, Fields};
+use throughline_otlp::{SpanId, TraceId, UnixNanos, WireError};
+
+use super::index::Index;
+use super::keys::Found;
+use super::probes::{FollowLinks, Probes};
+use crate::facts::{Met, NO_START, Root, TraceFacts};
+
+/// A span's own fields as they stand on the wire: text not yet checked, attributes, events and links left out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Head<'a> {
+    pub(crate) raw: &'a [u8],
+    pub(crate) trace_id: &'a [u8],
+    pub(crate) span_id: &'a [u8],
+    pub(crate) parent_span_id: &'a [u8],
+    pub(crate) trace_state: &'a [u8],
+    pub(crate) name: &'a [u8],
+    pub(crate) kind: i32,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) status_code: i32,
+    pub(crate) status_message: &'a [u8],
+    pub(crate) flags: u32,
+    /// Attributes, events and links that the SDK dropped.
+    pub(crate) dropped: [u32; 3],
+}
+
+/// The resource and scope around a span, as far as asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Around<'a> {
+    pub(crate) resource: Found<'a>,
+    pub(crate) scope: Found<'a>,
+    pub(crate) scope_name: &'a [u8],
+    pub(crate) scope_version: &'a [u8],
+}
+
+/// What a condition is asked about: a span, what was found of its attributes, and what is around it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject<'s, 'a> {
+    pub(crate) head: &'s Head<'a>,
+    pub(crate) attributes: &'s [Option<&'a [u8]>],
+    pub(crate) around: &'s Around<'a>,
+}
+
+/// The state of one walk.
+struct Scan<'p, 'a> {
+    probes: &'p Probes,
+    index: Index,
+    facts: Vec<TraceFacts>,
+    around: Around<'a>,
+    /// What the resource itself meets.
+    group: Met,
+    attributes: Found<'a>,
+    links: Vec<&'a [u8]>,
+}
+
+/// Bytes of a usual span, to guess how many a request holds.
+const USUAL_SPAN: usize = 256;
+
+/// The facts of each trace of `request`, in order of first appearance.
+pub(super) fn scan(probes: &Probes, request: &[u8]) -> Result<Vec<TraceFacts>, WireError> {
+    let spans = request.len() / USUAL_SPAN + 1;
+    let mut scan = Scan {
+        probes,
+        index: Index::with_room_for(spans),
+        facts: Vec::with_capacity(spans.min(1024)),
+        around: Around::default(),
+        group: Met::default(),
+        attributes: Vec::new(),
+        links: Vec::new(),
+    };
+    for resource in messages(request, 1) {
+        let resource = resource?;
+        scan.enter_resource(resource)?;
+        for scope in messages(resource, 2) {
+            let scope = scope?;
+            scan.enter_scope(scope)?;
+            for span in messages(scope, 2) {
+                scan.span(span?)?;
+            }
+        }
+    }
+    Ok(scan.facts)
+}
+
+impl<'a> Scan<'_, 'a> {
+    fn enter_resource(&mut self, group: &'a [u8]) -> Result<(), WireError> {
+        let keys = &self.probes.keys.resource;
+        if keys.is_empty() {
+            return Ok(());
+        }
+        keys.reset(&mut self.around.resource);
+        for resource in messages(group, 1) {
+            for pair in messages(resource?, 1) {
+                keys.take(pair?, &mut self.around.resource)?;
+            }
+        }
+        self.group = self.probes.resource(&self.around.resource)?;
+        Ok(())
+    }
+
+    fn enter_scope(&mut self, group: &'a [u8]) -> Result<(), WireError> {
+        if !self.probes.asks_for_scope() {
+            return Ok(());
+        }
+        let keys = &self.probes.keys.scope;
+        keys.reset(&mut self.around.scope);
+        (self.around.scope_name, self.around.scope_version) = (&[], &[]);
+        for scope in messages(group, 1) {
+            for field in Fields::new(scope?) {
+                let field = field?;
+                match field.number {
+                    1 => self.around.scope_name = field.bytes()?,
+                    2 => self.around.scope_version = field.bytes()?,
+                    3 => keys.take(field.bytes()?, &mut self.around.scope)?,
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn span(&mut self, raw: &'a [u8]) -> Result<(), WireError> {
+        let head = self.read(raw)?;
+        let (Some(trace), Some(_)) = (TraceId::from_slice(head.trace_id), SpanId::from_slice(head.span_id))
+        else {
+            return Ok(());
+        };
+        let subject = Subject { head: &head, attributes: &self.attributes, around: &self.around };
+        let mut met = self.probes.span(&subject)?;
+        met.add(self.group);
+        let at = self.index.place(trace, &self.facts);
+        if at == self.facts.len() {
+            self.facts.push(nothing_of(trace));
+        }
+        if let Some(facts) = self.facts.get_mut(at) {
+            add(facts, &head, met);
+            for link in &self.links {
+                facts.link_raw(link)?;
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn read(&mut self, raw: &'a [u8]) -> Result<Head<'a>, WireError> {
+        let probes = self.probes;
+        let mut head = Head { raw, ..Head::default() };
+        let attributes = !probes.keys.span.is_empty();
+        let links = matches!(probes.links, FollowLinks::Yes);
+        if attributes {
+            probes.keys.span.reset(&mut self.attributes);
+        }
+        self.links.clear();
+        for field in Fields::new(raw) {
+            let field = field?;
+            match field.number {
+                9 if attributes => probes.keys.span.take(field.bytes()?, &mut self.attributes)?,
+                13 if links => self.links.push(field.bytes()?),
+                _ => head.take(&field)?,
+            }
+        }
+        Ok(head)
+    }
+}
+
+impl<'a> Head<'a> {
+    /// Reads a span's own fields.
+    #[inline]
+    fn take(&mut self, field: &Field<'a>) -> Result<(), WireError> {
+        let [dropped_attributes, dropped_events, dropped_links] = &mut self.dropped;
+        match field.number {
+            1 => self.trace_id = field.bytes()?,
+            2 => self.span_id = field.bytes()?,
+            3 => self.trace_state = field.bytes()?,
+            4 => self.parent_span_id = field.bytes()?,
+            5 => self.name = field.bytes()?,
+            6 => self.kind = field.varint32()?.cast_signed(),
+            7 => self.start = field.fixed64()?,
+            8 => self.end = field.fixed64()?,
+            10 => *dropped_attributes = field.varint32()?,
+            12 => *dropped_events = field.varint32()?,
+            14 => *dropped_links = field.varint32()?,
+            15 => self.take_status(field.bytes()?)?,
+            16 => self.flags = field.fixed32()?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn take_status(&mut self, status: &'a [u8]) -> Result<(), WireError> {
+        for field in Fields::new(status) {
+            let field = field?;
+            match field.number {
+                2 => self.status_message = field.bytes()?,
+                3 => self.status_code = field.varint32()?.cast_signed(),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the span has no parent.
+    pub(crate) fn is_root(&self) -> bool {
+        SpanId::from_slice(self.parent_span_id).is_none()
+    }
+}
+
+impl TraceFacts {
+    /// Remembers a raw link, if its ids are valid.
+    fn link_raw(&mut self, link: &[u8]) -> Result<(), WireError> {
+        let (mut trace, mut span) = (None, None);
+        for field in Fields::new(link) {
+            let field = field?;
+            match field.number {
+                1 => trace = TraceId::from_slice(field.bytes()?),
+                2 => span = SpanId::from_slice(field.bytes()?),
+                _ => {}
+            }
+        }
+        if let (Some(trace), Some(_)) = (trace, span) {
+            self.link(trace);
+        }
+        Ok(())
+    }
+}
+
+fn nothing_of(trace: TraceId) -> TraceFacts {
+    TraceFacts {
+        trace,
+        met: Met::default(),
+        start: NO_START,
+        end: UnixNanos(0),
+        spans: 0,
+        bytes: 0,
+        root: Root::Unseen,
+        links: Vec::new(),
+        links_left_out: 0,
+    }
+}
+
+#[inline]
+fn add(facts: &mut TraceFacts, head: &Head<'_>, met: Met) {
+    facts.met.add(met);
+    // 0 is "not said" on the wire: taken as a time, it would make the trace last for decades.
+    if head.start != 0 {
+        facts.start = facts.start.min(UnixNanos(head.start));
+    }
+    facts.end = facts.end.max(UnixNanos(head.end));
+    facts.spans = facts.spans.saturating_add(1);
+    facts.bytes = facts.bytes.saturating_add(head.raw.len() as u64);
+    if head.is_root() {
+        facts.root = Root::Seen;
+    }
+}

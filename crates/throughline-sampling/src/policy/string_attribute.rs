@@ -1,0 +1,113 @@
+//! `string_attribute`: a text among a span's or its resource's attributes has one of some values, or matches one of some
+//! patterns.
+//!
+//! Patterns are Rust's `regex` syntax, nearly the RE2 syntax of the peer, and linear in the text as RE2 is. Where the peer
+//! needs a cache of results to be fast (`cache_max_size`), all patterns are searched for in one pass here: the setting is
+//! accepted and without effect.
+
+use std::collections::HashSet;
+
+use regex::{Regex, RegexSet};
+
+use super::Judges;
+use super::met::MetBySome;
+use crate::plan::{Builder, Leaf, PlanError, Scalar, Step, Test};
+use crate::settings::{Invert, Matching};
+
+/// Where an attribute was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Span,
+    Resource,
+}
+
+/// Texts that match.
+#[derive(Debug)]
+pub(crate) enum Texts {
+    Exact(HashSet<String>),
+    Patterns { source: Vec<String>, set: RegexSet },
+}
+
+impl PartialEq for Texts {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(one), Self::Exact(other)) => one == other,
+            (Self::Patterns { source: one, .. }, Self::Patterns { source: other, .. }) => one == other,
+            _ => false,
+        }
+    }
+}
+
+pub(super) fn compile(
+    key: &str,
+    values: &[String],
+    matching: Matching,
+    invert: Invert,
+    builder: &mut Builder,
+) -> Result<Box<dyn Judges>, PlanError> {
+    check_key(key, builder)?;
+    let texts = match matching {
+        Matching::Exact => exact(values, builder)?,
+        Matching::Regex { .. } => patterns(values, builder)?,
+    };
+    let asked = builder.keys.attribute(key);
+    let condition = builder.condition(Leaf::Attribute(asked, Test::Text(texts)))?;
+    Ok(Box::new(MetBySome { condition, invert }))
+}
+
+/// An attribute policy needs a key.
+pub(super) fn check_key(key: &str, builder: &Builder) -> Result<(), PlanError> {
+    if key.is_empty() {
+        return Err(builder.error(&[Step::Key("key")], "empty; give the attribute's key"));
+    }
+    Ok(())
+}
+
+/// An empty value is left out, as the peer does: an empty attribute never matches exactly.
+fn exact(values: &[String], builder: &Builder) -> Result<Texts, PlanError> {
+    let texts: HashSet<String> = values.iter().filter(|value| !value.is_empty()).cloned().collect();
+    if texts.is_empty() {
+        return Err(
+            builder.error(&[Step::Key("values")], "no value to match; give at least one that is not empty")
+        );
+    }
+    Ok(Texts::Exact(texts))
+}
+
+fn patterns(values: &[String], builder: &Builder) -> Result<Texts, PlanError> {
+    if values.is_empty() {
+        return Err(builder.error(&[Step::Key("values")], "no pattern to match; give at least one"));
+    }
+    for (at, pattern) in values.iter().enumerate() {
+        if let Err(error) = Regex::new(pattern) {
+            let place = [Step::Key("values"), Step::Index(at)];
+            return Err(
+                builder.error(&place, format!("invalid regular expression `{pattern}`: {}", brief(&error)))
+            );
+        }
+    }
+    match RegexSet::new(values) {
+        Ok(set) => Ok(Texts::Patterns { source: values.to_vec(), set }),
+        Err(error) => Err(builder.error(&[Step::Key("values")], brief(&error))),
+    }
+}
+
+/// A regular expression's error without the drawing above it.
+pub(crate) fn brief(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default();
+    last.strip_prefix("error: ").unwrap_or(last).to_owned()
+}
+
+impl Texts {
+    /// An empty text on a span matches no pattern, one on a resource does: the peer's rule.
+    pub(crate) fn contain(&self, value: Scalar<'_>, place: Place) -> bool {
+        let Scalar::Text(text) = value else { return false };
+        match self {
+            Self::Exact(texts) => texts.contains(text),
+            Self::Patterns { set, .. } => {
+                (!text.is_empty() || place == Place::Resource) && set.is_match(text)
+            }
+        }
+    }
+}
