@@ -51,10 +51,9 @@ pub(crate) enum Operation {
     /// No messaging operation: a piece of the application's own work.
     Internal,
     /// No messaging operation: an answer to a request (HTTP).
-    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only the HTTP layers answer and ask"))]
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only the HTTP layers answer"))]
     Serve,
     /// No messaging operation: a request to somebody else (HTTP).
-    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only the HTTP layers answer and ask"))]
     Call,
 }
 

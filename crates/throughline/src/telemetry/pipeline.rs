@@ -20,7 +20,7 @@ use super::{
     client::LastProblem,
     exporters,
     intake::{Item, Ledger},
-    processors::{CorrelatedLogs, CountedLogExporter, CountedSpanExporter, CountedSpans, ReportedMetrics},
+    processors::{Counted, ReportedMetrics},
     settings::{Queue, Sdk, Settings, Target},
 };
 
@@ -129,10 +129,10 @@ fn tracers(
         .with_max_export_batch_size(batch)
         .with_scheduled_delay(delay)
         .build();
-    let counted = CountedSpanExporter { next: exporter, ledger: Arc::clone(&ledger) };
-    let queue = BatchSpanProcessor::builder(counted).with_batch_config(config).build();
+    let queue =
+        BatchSpanProcessor::builder(Counted::new(exporter, &ledger)).with_batch_config(config).build();
     let provider = SdkTracerProvider::builder()
-        .with_span_processor(CountedSpans { next: queue, ledger: Arc::clone(&ledger) })
+        .with_span_processor(Counted::new(queue, &ledger))
         .with_sampler(settings.sampler.clone())
         .with_max_links_per_span(settings.limits.links)
         .with_max_events_per_span(settings.limits.events)
@@ -155,10 +155,10 @@ fn loggers(
         .with_max_export_batch_size(queue.batch)
         .with_scheduled_delay(queue.delay)
         .build();
-    let counted = CountedLogExporter { next: exporter, ledger: Arc::clone(&ledger) };
-    let batches = BatchLogProcessor::builder(counted).with_batch_config(config).build();
+    let queued =
+        BatchLogProcessor::builder(Counted::new(exporter, &ledger)).with_batch_config(config).build();
     let provider = SdkLoggerProvider::builder()
-        .with_log_processor(CorrelatedLogs { next: batches, ledger: Arc::clone(&ledger) })
+        .with_log_processor(Counted::new(queued, &ledger))
         .with_resource(resource)
         .build();
     Ok((provider, ledger))

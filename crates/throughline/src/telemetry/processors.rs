@@ -21,14 +21,35 @@ use throughline_semconv::own::CORRELATION_ID;
 
 use super::{client::LastProblem, intake::Ledger};
 
-/// In front of the queue: admits a span or counts it as dropped.
+/// A processor or an exporter of the SDK's, and the account of the queue that it stands before or behind.
 #[derive(Debug)]
-pub(super) struct CountedSpans<P> {
-    pub(super) next: P,
-    pub(super) ledger: Arc<Ledger>,
+pub(super) struct Counted<T> {
+    next: T,
+    ledger: Arc<Ledger>,
 }
 
-impl<P: SpanProcessor> SpanProcessor for CountedSpans<P> {
+impl<T> Counted<T> {
+    pub(super) fn new(next: T, ledger: &Arc<Ledger>) -> Self {
+        Self { next, ledger: Arc::clone(ledger) }
+    }
+
+    /// Nothing is taken from now on; what the queue still has when it has ended is lost.
+    fn end(&self, shutdown: impl FnOnce(&T) -> OTelSdkResult) -> OTelSdkResult {
+        self.ledger.close();
+        let result = shutdown(&self.next);
+        self.ledger.write_off();
+        result
+    }
+
+    /// So many are out of the queue, well or not.
+    fn settled(&self, items: usize, result: OTelSdkResult) -> OTelSdkResult {
+        self.ledger.settled(items, failure(&result).as_deref());
+        result
+    }
+}
+
+/// In front of the queue: admits a span or counts it as dropped.
+impl<P: SpanProcessor> SpanProcessor for Counted<P> {
     fn on_start(&self, span: &mut Span, context: &Context) {
         self.next.on_start(span, context);
     }
@@ -44,10 +65,7 @@ impl<P: SpanProcessor> SpanProcessor for CountedSpans<P> {
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.ledger.close();
-        let result = self.next.shutdown_with_timeout(timeout);
-        self.ledger.write_off();
-        result
+        self.end(|next| next.shutdown_with_timeout(timeout))
     }
 
     fn set_resource(&mut self, resource: &Resource) {
@@ -56,18 +74,10 @@ impl<P: SpanProcessor> SpanProcessor for CountedSpans<P> {
 }
 
 /// Behind the queue: settles the account of each batch.
-#[derive(Debug)]
-pub(super) struct CountedSpanExporter<E> {
-    pub(super) next: E,
-    pub(super) ledger: Arc<Ledger>,
-}
-
-impl<E: SpanExporter> SpanExporter for CountedSpanExporter<E> {
+impl<E: SpanExporter> SpanExporter for Counted<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let items = batch.len();
-        let result = self.next.export(batch).await;
-        self.ledger.settled(items, failure(&result).as_deref());
-        result
+        self.settled(items, self.next.export(batch).await)
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
@@ -84,13 +94,7 @@ impl<E: SpanExporter> SpanExporter for CountedSpanExporter<E> {
 }
 
 /// In front of the log queue. The SDK has put trace and span id on the record; the correlation id is ours.
-#[derive(Debug)]
-pub(super) struct CorrelatedLogs<P> {
-    pub(super) next: P,
-    pub(super) ledger: Arc<Ledger>,
-}
-
-impl<P: LogProcessor> LogProcessor for CorrelatedLogs<P> {
+impl<P: LogProcessor> LogProcessor for Counted<P> {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
         if !self.ledger.admit() {
             return;
@@ -108,10 +112,7 @@ impl<P: LogProcessor> LogProcessor for CorrelatedLogs<P> {
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.ledger.close();
-        let result = self.next.shutdown_with_timeout(timeout);
-        self.ledger.write_off();
-        result
+        self.end(|next| next.shutdown_with_timeout(timeout))
     }
 
     fn set_resource(&mut self, resource: &Resource) {
@@ -120,18 +121,10 @@ impl<P: LogProcessor> LogProcessor for CorrelatedLogs<P> {
 }
 
 /// Behind the log queue.
-#[derive(Debug)]
-pub(super) struct CountedLogExporter<E> {
-    pub(super) next: E,
-    pub(super) ledger: Arc<Ledger>,
-}
-
-impl<E: LogExporter> LogExporter for CountedLogExporter<E> {
+impl<E: LogExporter> LogExporter for Counted<E> {
     async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
         let items = batch.iter().count();
-        let result = self.next.export(batch).await;
-        self.ledger.settled(items, failure(&result).as_deref());
-        result
+        self.settled(items, self.next.export(batch).await)
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
