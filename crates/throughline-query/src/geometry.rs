@@ -112,7 +112,7 @@ pub(crate) fn waterfall(trace: &Trace, asked: Option<SpanId>) -> Waterfall<'_> {
     };
     let lines = walk(&[top.id], asked.map(|node| node.id));
     let (begin, end) = (top.id.0, top.id.0 + 1 + places.below(top.id));
-    let (before, after) = (places.errors([0..begin]), places.errors([end..trace.nodes.len()]));
+    let (before, after) = (places.errors_in(0..begin), places.errors_in(end..trace.nodes.len()));
     Waterfall { axis, lines, base: top.depth, extent: Extent::Part, before, after }
 }
 
@@ -158,9 +158,13 @@ impl<'a> Places<'a> {
         hidden
     }
 
+    fn errors_in(&self, stretch: Range<usize>) -> Option<Hidden> {
+        self.errors(std::iter::once(stretch))
+    }
+
     /// The errors below a node.
     fn errors_below(&self, id: NodeId) -> Option<Hidden> {
-        self.errors([id.0 + 1..id.0 + 1 + self.below(id)])
+        self.errors_in(id.0 + 1..id.0 + 1 + self.below(id))
     }
 
     /// The errors among these nodes and below them.

@@ -60,12 +60,7 @@ pub(crate) fn load_from<S: Source>(
     id: TraceId,
     now: UnixNanos,
 ) -> Result<Option<Trace>, S::Error> {
-    let data = source.trace(id)?;
-    if data.spans.is_empty() && data.logs.is_empty() {
-        return Ok(None);
-    }
-    let neighbours = neighbours(source, id, &data.spans)?;
-    Ok(Some(assemble(Input { trace_id: id, spans: data.spans, logs: data.logs, neighbours, now })))
+    load_with(source, id, now, |spans| neighbours(source, id, spans))
 }
 
 /// The trace by itself, for a row of a list: neighbours cost a look-up each.
@@ -74,12 +69,21 @@ pub(crate) fn load_alone<S: Source>(
     id: TraceId,
     now: UnixNanos,
 ) -> Result<Option<Trace>, S::Error> {
-    let data = source.trace(id)?;
-    if data.spans.is_empty() && data.logs.is_empty() {
+    load_with(source, id, now, |_| Ok(Vec::new()))
+}
+
+fn load_with<S: Source>(
+    source: &S,
+    trace_id: TraceId,
+    now: UnixNanos,
+    neighbours: impl FnOnce(&[Span]) -> Result<Vec<Neighbour>, S::Error>,
+) -> Result<Option<Trace>, S::Error> {
+    let TraceData { spans, logs } = source.trace(trace_id)?;
+    if spans.is_empty() && logs.is_empty() {
         return Ok(None);
     }
-    let alone = Input { trace_id: id, spans: data.spans, logs: data.logs, neighbours: Vec::new(), now };
-    Ok(Some(assemble(alone)))
+    let neighbours = neighbours(&spans)?;
+    Ok(Some(assemble(Input { trace_id, spans, logs, neighbours, now })))
 }
 
 /// One span and everything below it, as a trace of its own; `None` if the trace has no such span.

@@ -29,11 +29,11 @@ pub const MAX_READS: usize = 3;
 /// Further ones that wait for their turn.
 pub const MAX_WAITING: usize = 24;
 /// How long they wait.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(15);
 /// Bytes of OTLP in memory at once past which a read is a large one. One of these runs at a time.
 pub const SMALL_TRACE: usize = 32 * 1024 * 1024;
 /// How long a second large one waits. It holds one of the few turns meanwhile, so not long.
-pub const PATIENCE_FOR_LARGE: Duration = Duration::from_secs(2);
+pub const PATIENCE_FOR_LARGE: Duration = Duration::from_secs(4);
 /// Bytes of OTLP past which a trace is not read at all: some 170,000 spans of a dozen attributes each.
 pub const LARGEST_TRACE: usize = 128 * 1024 * 1024;
 /// How much larger than its OTLP a trace is in memory, as measured.

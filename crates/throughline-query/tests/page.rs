@@ -95,6 +95,9 @@ fn a_trace_is_drawn_and_answers_to_keys() {
         stage.picture("trace-light", 1440, 1000, "light");
         stage.picture("trace-dark", 1440, 1000, "dark");
         stage.picture("trace-narrow", 420, 900, "light");
+        let beyond = "[...document.querySelectorAll('text.figure')].filter((figure) => figure.getBoundingClientRect().right
+            > document.querySelector('.waterfall').getBoundingClientRect().right).map((figure) => figure.textContent)";
+        assert_eq!(stage.browser.value(beyond), json!([]), "on a narrow screen no figure is cut off");
         stage.browser.look(1440, 1000, "light");
 
         stage.browser.press("ArrowDown");

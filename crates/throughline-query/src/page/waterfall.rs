@@ -19,6 +19,8 @@ use crate::units::{counted, thousands};
 const DETAILS_IN_PAGE: usize = 300;
 /// A compressed stretch narrower than this percentage has its length in its title only: labels would overlap.
 const LABELLED_BREAK: f64 = 8.0;
+/// Up to this percentage a bar has its figure behind it: on a narrow screen a figure takes a fifth of the lane.
+const FIGURE_AFTER: f64 = 78.0;
 /// Deepest indentation there is a class for.
 const MAX_INDENT: usize = 24;
 /// Marks for events and logs in one lane.
@@ -321,7 +323,7 @@ fn ghost(indent: &str, missing: &Missing, bar: Bar) -> Markup {
 /// A figure beside its bar: after it where there is room, else before it, else on it: `inside` a span's hue, `over` the
 /// hatching of a wait, where it needs other ink.
 fn beside(bar: Bar, figure: &str, on: &str) -> Markup {
-    let (place, shift, anchor) = if bar.right() <= 86.0 {
+    let (place, shift, anchor) = if bar.right() <= FIGURE_AFTER {
         (bar.right(), "5", "start")
     } else if bar.left >= 14.0 {
         (bar.left, "-5", "end")

@@ -53,12 +53,15 @@ async fn a_busy_server_says_when_to_come_back_in_each_form_and_still_answers_the
     assert_eq!(tempo.status, StatusCode::SERVICE_UNAVAILABLE);
 }
 
+/// What an answer says, and with which status.
+type Said = fn(&Answered) -> String;
+
 /// Each path of an API with what it says when it refuses `why`.
-fn each_form(trace: &str) -> Vec<(String, fn(&Answered) -> String)> {
-    let jaeger = |a: &Answered| format!("{} {}", a.json()["errors"][0]["code"], a.json()["errors"][0]["msg"]);
-    let own = |a: &Answered| format!("{} {}", a.status.as_u16(), a.json()["error"]);
-    let text = |a: &Answered| format!("{} {:?}", a.status.as_u16(), a.text().trim_end());
-    let page = |a: &Answered| {
+fn each_form(trace: &str) -> Vec<(String, Said)> {
+    let jaeger: Said = |a| format!("{} {}", a.json()["errors"][0]["code"], a.json()["errors"][0]["msg"]);
+    let own: Said = |a| format!("{} {}", a.status.as_u16(), a.json()["error"]);
+    let text: Said = |a| format!("{} {:?}", a.status.as_u16(), a.text().trim_end());
+    let page: Said = |a| {
         assert!(a.header("content-type").starts_with("text/html"), "{}", a.header("content-type"));
         let text = a.text();
         let said = text.split("<p>").nth(1).unwrap().split(".</p>").next().unwrap();
