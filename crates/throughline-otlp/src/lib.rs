@@ -14,12 +14,17 @@ pub mod wire;
 mod check;
 mod decode;
 mod schema;
+mod select;
 mod splice;
 
 pub use check::{Counts, check};
 pub use decode::{decode_logs, decode_traces};
 pub use ids::{SpanId, TraceId, UnixNanos};
 pub use model::{LogRecord, Span, SpanKind, Status, Value};
+pub use select::{
+    Attributes, Choice, Choose, select_items, select_resources, select_traces, select_traces_annotated,
+    service_name, trace_id,
+};
 pub use splice::Splice;
 pub use wire::WireError;
 

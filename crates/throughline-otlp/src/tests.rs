@@ -1,6 +1,6 @@
 //! The wire against prost: whatever prost decodes we read the same, whatever it refuses we refuse.
 
-mod generate;
+pub(crate) mod generate;
 mod json;
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;

@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-pub(super) fn wrap(spans: Vec<Span>) -> ExportTraceServiceRequest {
+pub(crate) fn wrap(spans: Vec<Span>) -> ExportTraceServiceRequest {
     let scope = ScopeSpans { spans, ..Default::default() };
     ExportTraceServiceRequest {
         resource_spans: vec![ResourceSpans { scope_spans: vec![scope], ..Default::default() }],
@@ -75,7 +75,7 @@ fn link() -> impl Strategy<Value = span::Link> {
     )
 }
 
-pub(super) fn span() -> impl Strategy<Value = Span> {
+pub(crate) fn span() -> impl Strategy<Value = Span> {
     let ids = (id(16), id(8), id(8));
     let head = ("[a-z=,]{0,8}", any::<u32>(), ".{0,12}", -1..8i32, any::<u64>(), any::<u64>());
     let rest = (attributes(), vec(event(), 0..3), vec(link(), 0..3), any::<[u32; 3]>());
@@ -100,7 +100,7 @@ pub(super) fn span() -> impl Strategy<Value = Span> {
     })
 }
 
-pub(super) fn traces() -> impl Strategy<Value = ExportTraceServiceRequest> {
+pub(crate) fn traces() -> impl Strategy<Value = ExportTraceServiceRequest> {
     let scope = prop::option::of(("[a-z]{0,6}", "[0-9.]{0,4}", attributes()).prop_map(
         |(name, version, attributes)| InstrumentationScope {
             name,
