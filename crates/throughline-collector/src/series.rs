@@ -4,10 +4,12 @@
 //! them back. A point that would make one series too many is refused and said so, never kept by pushing out another:
 //! with more live series than room, pushing out would make every one of them flicker.
 
+mod exponential;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use throughline_otlp::metrics::{Data, Histogram, Metric, Number, Point, Summary, Temporality};
+use throughline_otlp::metrics::{Data, Exponential, Histogram, Metric, Number, Point, Summary, Temporality};
 use throughline_otlp::model::{KeyValue, Resource, find};
 use throughline_otlp::{UnixNanos, Value};
 use throughline_semconv::attribute::SERVICE_NAME;
@@ -48,6 +50,7 @@ enum Last {
     Int(i64),
     Double(f64),
     Histogram(Histogram),
+    Exponential(Exponential),
     Summary(Summary),
 }
 
@@ -120,7 +123,10 @@ impl Series {
                 let kind = if *monotonic { Kind::Counter } else { Kind::Gauge };
                 self.points(metric, kind, meets(*temporality), points, now, refused);
             }
-            Data::Histogram { points, temporality } | Data::ExponentialHistogram { points, temporality } => {
+            Data::Histogram { points, temporality } => {
+                self.points(metric, Kind::Histogram, meets(*temporality), points, now, refused);
+            }
+            Data::ExponentialHistogram { points, temporality } => {
                 self.points(metric, Kind::Histogram, meets(*temporality), points, now, refused);
             }
             Data::Summary(points) => {
@@ -253,6 +259,7 @@ impl Last {
                     *total = total.saturating_add(more);
                 }
             }
+            (Self::Exponential(total), Self::Exponential(more)) => exponential::add(total, more),
             // The sender changed the number's type or the bounds: it starts again.
             (known, delta) => *known = delta,
         }
@@ -262,17 +269,9 @@ impl Last {
         match self {
             Self::Int(value) => family.sample("", labels, value),
             Self::Double(value) => family.sample("", labels, Float(*value)),
-            Self::Histogram(histogram) => {
-                let mut below: u64 = 0;
-                for (bound, count) in histogram.bounds.iter().zip(&histogram.buckets) {
-                    below = below.saturating_add(*count);
-                    family.sample("_bucket", &with_label(labels, "le", Float(*bound)), below);
-                }
-                family.sample("_bucket", &with_label(labels, "le", "+Inf"), histogram.count);
-                if let Some(sum) = histogram.sum {
-                    family.sample("_sum", labels, Float(sum));
-                }
-                family.sample("_count", labels, histogram.count);
+            Self::Histogram(histogram) => write_histogram(histogram, family, labels),
+            Self::Exponential(histogram) => {
+                write_histogram(&exponential::classic(histogram), family, labels);
             }
             Self::Summary(summary) => {
                 for (quantile, value) in &summary.quantiles {
@@ -284,6 +283,19 @@ impl Last {
             }
         }
     }
+}
+
+fn write_histogram(histogram: &Histogram, family: &mut crate::exposition::Family, labels: &str) {
+    let mut below: u64 = 0;
+    for (bound, count) in histogram.bounds.iter().zip(&histogram.buckets) {
+        below = below.saturating_add(*count);
+        family.sample("_bucket", &with_label(labels, "le", Float(*bound)), below);
+    }
+    family.sample("_bucket", &with_label(labels, "le", "+Inf"), histogram.count);
+    if let Some(sum) = histogram.sum {
+        family.sample("_sum", labels, Float(sum));
+    }
+    family.sample("_count", labels, histogram.count);
 }
 
 impl Recorded for Number {
@@ -299,6 +311,12 @@ impl Recorded for Number {
 impl Recorded for Histogram {
     fn last(&self) -> Option<Last> {
         Some(Last::Histogram(self.clone()))
+    }
+}
+
+impl Recorded for Exponential {
+    fn last(&self) -> Option<Last> {
+        Some(Last::Exponential(exponential::bounded(self.clone())))
     }
 }
 

@@ -48,10 +48,10 @@ pub enum Data {
         /// Over what.
         temporality: Temporality,
     },
-    /// Exponential histogram: only count and sum are read.
+    /// Exponential histogram.
     ExponentialHistogram {
         /// Points.
-        points: Vec<Point<Histogram>>,
+        points: Vec<Point<Exponential>>,
         /// Over what.
         temporality: Temporality,
     },
@@ -108,6 +108,35 @@ pub struct Histogram {
     pub buckets: Vec<u64>,
     /// Upper bounds.
     pub bounds: Vec<f64>,
+}
+
+/// An exponential histogram's value: bucket `i` holds what is above `base^i` and at most `base^(i+1)`, with `base =
+/// 2^(2^-scale)`; of the negative ones the same of the magnitude.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Exponential {
+    /// Count of measurements.
+    pub count: u64,
+    /// Sum of measurements, if kept.
+    pub sum: Option<f64>,
+    /// How fine the buckets are.
+    pub scale: i32,
+    /// Count of what is as good as zero.
+    pub zero_count: u64,
+    /// Largest magnitude that is.
+    pub zero_threshold: f64,
+    /// Above zero.
+    pub positive: Buckets,
+    /// Below zero.
+    pub negative: Buckets,
+}
+
+/// Neighbouring buckets of an exponential histogram.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Buckets {
+    /// Index of the first.
+    pub offset: i32,
+    /// Their counts.
+    pub counts: Vec<u64>,
 }
 
 /// A summary's value.
@@ -221,17 +250,45 @@ fn histogram_point(raw: &[u8]) -> Result<Point<Histogram>, WireError> {
     point(raw, 9, value)
 }
 
-fn exponential_point(raw: &[u8]) -> Result<Point<Histogram>, WireError> {
-    let mut value = Histogram::default();
+fn exponential_point(raw: &[u8]) -> Result<Point<Exponential>, WireError> {
+    let mut value = Exponential::default();
     for field in Fields::new(raw) {
         let field = field?;
         match field.number {
             4 => value.count = field.fixed64()?,
             5 => value.sum = Some(f64::from_bits(field.fixed64()?)),
+            6 => value.scale = zigzag(field.varint32()?),
+            7 => value.zero_count = field.fixed64()?,
+            8 => buckets(field.bytes()?, &mut value.positive)?,
+            9 => buckets(field.bytes()?, &mut value.negative)?,
+            14 => value.zero_threshold = f64::from_bits(field.fixed64()?),
             _ => {}
         }
     }
     point(raw, 1, value)
+}
+
+/// Occurrences of one message merge.
+fn buckets(raw: &[u8], into: &mut Buckets) -> Result<(), WireError> {
+    for field in Fields::new(raw) {
+        let field = field?;
+        match (field.number, field.payload) {
+            (1, _) => into.offset = zigzag(field.varint32()?),
+            (2, Payload::Varint(count)) => into.counts.push(count),
+            (2, Payload::Bytes(packed)) => {
+                for count in packed_varints(packed) {
+                    into.counts.push(count?);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A `sint32`.
+fn zigzag(value: u32) -> i32 {
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }
 
 fn summary_point(raw: &[u8]) -> Result<Point<Summary>, WireError> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use throughline_otlp::metrics::Buckets;
 use throughline_otlp::model::Scope;
 
 use super::*;
@@ -168,4 +169,69 @@ fn a_silent_or_ended_series_makes_room() {
     now += Duration::from_secs(60);
     assert_eq!(series.record(&[gauge("c", Number::Int(1))], now).total(), 0, "b is silent");
     assert_eq!(series.len(), 2);
+}
+
+fn exponential(scale: i32, offset: i32, counts: &[u64]) -> Exponential {
+    let count = counts.iter().sum();
+    let positive = Buckets { offset, counts: counts.to_vec() };
+    Exponential { count, sum: Some(1.0), scale, positive, ..Exponential::default() }
+}
+
+fn exponentials(temporality: Temporality, values: &[Exponential]) -> Vec<String> {
+    let request = |value: &Exponential| {
+        let points = vec![point("t", 1, value.clone())];
+        vec![metric("h", "", Data::ExponentialHistogram { points, temporality })]
+    };
+    let lines = check(9, values.iter().map(request).collect()).0;
+    let buckets = lines.iter().filter_map(|line| line.strip_prefix("h_bucket{topic=\"t\",le=\""));
+    buckets.map(|line| line.replace("\"}", "")).collect()
+}
+
+#[test]
+fn exponential_histograms_become_classic_ones() {
+    let cumulative = |value: Exponential| exponentials(Temporality::Cumulative, &[value]);
+    // Scale 0: (1, 2], (2, 4]; an empty one in between stays.
+    assert_eq!(cumulative(exponential(0, 0, &[1, 0, 2])), ["0 0", "2 1", "4 1", "8 3", "+Inf 3"]);
+    // Empty ones at the ends go.
+    assert_eq!(cumulative(exponential(0, -2, &[0, 5, 0])), ["0 0", "1 5", "+Inf 5"]);
+    // Scale 3 is finer than what is shown: eight to a doubling become four.
+    let shown = cumulative(exponential(3, -2, &[1, 2, 4, 8]));
+    assert_eq!(shown, ["0 0", "1 3", "1.189207115002721 15", "+Inf 15"]);
+    let mixed = Exponential {
+        count: 10,
+        zero_count: 4,
+        zero_threshold: 0.25,
+        negative: Buckets { offset: 0, counts: vec![1, 2] },
+        ..exponential(0, 1, &[3])
+    };
+    // Of -3 in [-4, -2) the upper bound is -2.
+    assert_eq!(cumulative(mixed), ["-2 2", "-1 3", "0.25 7", "4 10", "+Inf 10"]);
+}
+
+#[test]
+fn exponential_deltas_of_different_scales_add_up() {
+    let shown = exponentials(
+        Temporality::Delta,
+        &[exponential(2, 0, &[1, 1, 1, 1, 1]), exponential(0, 0, &[10, 20])],
+    );
+    assert_eq!(shown, ["0 0", "2 14", "4 35", "+Inf 35"]);
+}
+
+#[test]
+fn no_exponential_histogram_has_more_buckets_than_fit_or_bounds_that_are_none() {
+    for scale in [i32::MIN, -20, -11, -1, 0, 2, 20, i32::MAX] {
+        for offset in [i32::MIN, -1_100, -1, 0, 1_000, i32::MAX - 500] {
+            let shown = exponentials(
+                Temporality::Delta,
+                &[exponential(scale, offset, &[1; 500]), exponential(0, 0, &[1])],
+            );
+            assert!(shown.len() <= 82, "{scale} {offset}: {} lines", shown.len());
+            assert_eq!(shown.last().unwrap(), "+Inf 501");
+            let bounds: Vec<f64> = shown
+                .iter()
+                .map(|line| line.split(' ').next().unwrap().replace("+Inf", "inf").parse().unwrap())
+                .collect();
+            assert!(bounds.is_sorted_by(|one, next| one < next), "{scale} {offset}: {bounds:?}");
+        }
+    }
 }
