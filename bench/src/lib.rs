@@ -8,3 +8,4 @@ pub mod hop;
 pub mod loops;
 pub mod pipeline;
 pub mod rounds;
+pub mod server;

@@ -1,15 +1,19 @@
-//! `cargo xtask bench`: builds and runs a benchmark; the kafka one on a real broker.
+//! `cargo xtask bench`: builds and runs a benchmark; the kafka one on a real broker, the store's beside a peer.
 
-use crate::kafka;
 use crate::run::{self, Failure};
+use crate::{kafka, peer};
+
+/// What the backends get side by side: a minute or less each.
+const SPANS_SIDE_BY_SIDE: &str = "200000";
 
 /// `what`: the benchmark's name and its own arguments.
 pub fn run(what: &[&str]) -> Result<(), Failure> {
-    let [name @ ("hop" | "kafka"), rest @ ..] = what else {
-        return Err(Failure(
-            "which benchmark? `cargo xtask bench hop` or `cargo xtask bench kafka`".to_owned(),
-        ));
+    let [name @ ("hop" | "kafka" | "store"), rest @ ..] = what else {
+        return Err(Failure("which benchmark? `cargo xtask bench hop`, `kafka` or `store`".to_owned()));
     };
+    if *name == "store" {
+        return store(rest);
+    }
     let mut command = run::cargo();
     command.args(["run", "--release", "--package", "throughline-bench", "--bin", name, "--"]).args(rest);
     if *name == "kafka" {
@@ -21,4 +25,23 @@ pub fn run(what: &[&str]) -> Result<(), Failure> {
         return run::run(command.env(variable, value));
     }
     run::run(&mut command)
+}
+
+/// The store by itself; then, as a backend, beside Jaeger: without Go that is said, and is no failure.
+fn store(arguments: &[&str]) -> Result<(), Failure> {
+    let mut example = run::cargo();
+    example.args(["run", "--release", "--package", "throughline-store", "--example", "ingest", "--"]);
+    run::run(example.args(arguments))?;
+    let jaeger = match peer::jaeger() {
+        Ok(jaeger) => jaeger,
+        Err(reason) => {
+            println!("no peer beside it: Jaeger is built with Go, and {reason}");
+            return Ok(());
+        }
+    };
+    run::run(run::cargo().args(["build", "--release", "--package", "throughline-cli"]))?;
+    let ours = run::root().join("target/release/throughline");
+    let mut beside = run::cargo();
+    beside.args(["run", "--release", "--package", "throughline-bench", "--bin", "store", "--"]);
+    run::run(beside.arg(SPANS_SIDE_BY_SIDE).arg(ours).arg(jaeger))
 }

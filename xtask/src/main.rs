@@ -13,6 +13,7 @@ mod check;
 mod fuzz;
 mod kafka;
 mod machine;
+mod peer;
 mod run;
 mod sanitize;
 mod test;
@@ -29,6 +30,7 @@ usage: cargo xtask COMMAND
   fuzz [SECONDS]    each fuzz target for SECONDS (60)
   sanitize          the one module of unsafe code under the address sanitizer
   bench hop|kafka   ours, hand-written OpenTelemetry and untraced, in one run, with ratios
+  bench store [N]   the store under N spans (200000), then, if Go is there, `serve` and Jaeger with badger side by side
 
 Exit codes: 0 all is well, 1 something failed, 2 the command line is wrong.";
 
