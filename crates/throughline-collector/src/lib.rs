@@ -10,6 +10,7 @@
 mod backend;
 mod budget;
 mod config;
+pub mod configuration;
 mod counters;
 mod exposition;
 mod folder;
