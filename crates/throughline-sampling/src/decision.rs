@@ -1,6 +1,6 @@
 //! What comes out of a shard, and what is remembered of a trace.
 
-use throughline_otlp::TraceId;
+use throughline_otlp::{TraceId, UnixNanos};
 
 use crate::facts::TraceFacts;
 
@@ -30,6 +30,17 @@ pub enum Reason {
     Shutdown,
 }
 
+impl Reason {
+    /// The trace because of which it is kept, if a link is the reason.
+    #[must_use]
+    pub fn origin(&self) -> Option<TraceId> {
+        match self {
+            Self::LinkedFrom(origin) => Some(*origin),
+            _ => None,
+        }
+    }
+}
+
 /// What made the decision fall when it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
@@ -47,11 +58,14 @@ pub enum Trigger {
     Late,
     /// Another trace's link.
     Link,
+    /// Another trace's link, before any span of this one came: it says what is to happen once they come. An explicit `drop`
+    /// is still stronger then.
+    Promise,
     /// Shutdown.
     Shutdown,
 }
 
-/// A decision, or news of spans that follow an earlier one.
+/// A decision, or news that follows an earlier one: late spans of a sampled trace, or a shorter way to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// Which trace.
@@ -65,21 +79,57 @@ pub struct Decision {
     /// How many links away from a trace kept on its own merit, which is 0; `None` if links do not spread from it.
     pub hops: Option<u8>,
     /// Records, as the caller numbered them, that hold spans of it and have not yet gone out under a "sampled": ascending,
-    /// each once. Empty unless sampled.
+    /// each once. Empty unless sampled, for a promise, and where all has gone out and only `hops` is news.
     pub records: Vec<u64>,
-    /// Spans in these records.
+    /// Spans in these records. For counting: exact while a trace lies in memory as a whole, an estimate where a restart or
+    /// History came between its parts.
     pub spans: u32,
+    /// The facts of records up to here were judged. A restored decision whose trace has later ones is judged again.
+    pub through: u64,
+    /// Linked traces that stay out of reach of this one: beyond [`MAX_LINKS`](crate::facts::MAX_LINKS) or `max_traces`.
+    pub left_out: u32,
 }
 
-/// A trace that is to be kept because of a link: goes to the shard (or node) that owns it.
+/// What one shard asks of the owner of a trace, which may be itself, another shard or another node. The only thing that
+/// crosses between them. Each may be delivered twice, late, or in any order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wish {
-    /// The trace to keep.
-    pub trace: TraceId,
-    /// The trace kept on its own merit from which this began.
-    pub from: TraceId,
-    /// How many links away from it; at least 1.
-    pub hops: u8,
+pub enum Wish {
+    /// Keep `trace`: it is `hops` links away from `from`, which was kept on its own merit.
+    Keep {
+        /// The trace to keep.
+        trace: TraceId,
+        /// The trace kept on its own merit from which this began.
+        from: TraceId,
+        /// How many links away from it; at least 1.
+        hops: u8,
+    },
+    /// Traces further than one link away are asked for by way of the trace from which it began: its owner counts them
+    /// against `max_traces` and passes a [`Wish::Keep`] on.
+    Pass {
+        /// The trace kept on its own merit.
+        trace: TraceId,
+        /// The trace to keep.
+        to: TraceId,
+        /// How many links away it is; at least 2.
+        hops: u8,
+    },
+    /// `from` links to `trace`: if that is kept, now or later, `from` is to be kept as well.
+    Follow {
+        /// The trace linked to.
+        trace: TraceId,
+        /// The trace that has the link.
+        from: TraceId,
+    },
+}
+
+impl Wish {
+    /// The trace whose owner is to have it.
+    #[must_use]
+    pub fn trace(&self) -> TraceId {
+        match self {
+            Self::Keep { trace, .. } | Self::Pass { trace, .. } | Self::Follow { trace, .. } => *trace,
+        }
+    }
 }
 
 /// What is known of a trace beyond a shard's memory.
@@ -91,11 +141,14 @@ pub struct Past {
     pub records: Vec<u64>,
     /// Those among them that went out already end here, inclusive.
     pub sent_through: Option<u64>,
-    /// The facts of all these spans.
+    /// When the last of them arrived.
+    pub last_arrival: UnixNanos,
+    /// The facts of the spans in exactly these records.
     pub facts: TraceFacts,
 }
 
-/// Who knows what lies beyond a shard's memory: the journal, another node.
+/// Who knows what lies beyond a shard's memory: the journal, another node. It knows every decision that earlier calls of
+/// `poll` handed out; of records it may know those up to any point, also ones that the shard has not been handed yet.
 pub trait History {
     /// What is known of a trace; `None` if nothing is.
     fn past(&mut self, trace: TraceId) -> Option<Past>;

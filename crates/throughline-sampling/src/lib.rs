@@ -22,8 +22,12 @@ mod judge;
 mod ottl;
 mod plan;
 mod policy;
+pub mod shard;
+#[cfg(test)]
+mod testing;
 
 pub use facts::Now;
 pub use judge::{Judge, Judgement, Merit};
 pub use plan::{Plan, PlanError, Step};
 pub use policy::Budgets;
+pub use shard::Shard;
