@@ -1,10 +1,12 @@
 //! What the tests across processes share: a real broker or a counted skip, Kafka clients on topics of their own, and our
 //! backend as a process.
+//! [`sink`] is where exported spans arrive.
 //! It holds no assertion about tracing; those stand in `tests/`.
 
 pub mod broker;
 pub mod kafka;
 pub mod serve;
+pub mod sink;
 
 pub use broker::{Broker, BrokerError};
 pub use kafka::{Kafka, kafka};

@@ -12,6 +12,7 @@ mod budget;
 mod config;
 pub mod configuration;
 mod counters;
+pub mod export;
 mod exposition;
 mod folder;
 mod inflate;
