@@ -2,6 +2,7 @@
 
 mod builder;
 mod error;
+mod head;
 mod index;
 mod keys;
 mod probes;

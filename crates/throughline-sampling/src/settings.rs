@@ -101,7 +101,7 @@ pub enum Rule {
         /// `upper_threshold_ms`, inclusive.
         up_to: Option<Duration>,
     },
-    /// A number among span, resource or scope attributes lies within bounds, both inclusive.
+    /// A number among span or resource attributes lies within bounds, both inclusive.
     NumericAttribute {
         /// Attribute key.
         key: String,
@@ -237,7 +237,7 @@ pub enum StatusCode {
 /// `error_mode` of OTTL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ErrorMode {
-    /// An error counts as no, and is logged.
+    /// An error counts as no. The peer also logs it; a core without I/O does not, so that it is as [`Self::Silent`].
     Ignore,
     /// An error counts as no.
     Silent,

@@ -69,6 +69,13 @@ fn length_bit(length: usize) -> u64 {
 
 #[inline]
 fn key_of(pair: &[u8]) -> Result<&[u8], WireError> {
+    // A short key, then a short value, then nothing: nearly every attribute.
+    if let [0x0a, length @ 0..0x80, rest @ ..] = pair
+        && let Some((key, [0x12, length @ 0..0x80, value @ ..])) = rest.split_at_checked(usize::from(*length))
+        && value.len() == usize::from(*length)
+    {
+        return Ok(key);
+    }
     let mut key: &[u8] = &[];
     for field in Fields::new(pair) {
         let field = field?;

@@ -2,32 +2,14 @@
 //! asks for, allocates per request and not per span, and leaves validation to the door.
 
 use throughline_otlp::view::messages;
-use throughline_otlp::wire::{Field, Fields};
+use throughline_otlp::wire::Fields;
 use throughline_otlp::{SpanId, TraceId, UnixNanos, WireError};
 
+use super::head::{Head, Wants};
 use super::index::Index;
-use super::keys::Found;
+use super::keys::{Found, Keys};
 use super::probes::{FollowLinks, Probes};
 use crate::facts::{Met, NO_START, Root, TraceFacts};
-
-/// A span's own fields as they stand on the wire: text not yet checked, attributes, events and links left out.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Head<'a> {
-    pub(crate) raw: &'a [u8],
-    pub(crate) trace_id: &'a [u8],
-    pub(crate) span_id: &'a [u8],
-    pub(crate) parent_span_id: &'a [u8],
-    pub(crate) trace_state: &'a [u8],
-    pub(crate) name: &'a [u8],
-    pub(crate) kind: i32,
-    pub(crate) start: u64,
-    pub(crate) end: u64,
-    pub(crate) status_code: i32,
-    pub(crate) status_message: &'a [u8],
-    pub(crate) flags: u32,
-    /// Attributes, events and links that the SDK dropped.
-    pub(crate) dropped: [u32; 3],
-}
 
 /// The resource and scope around a span, as far as asked for.
 #[derive(Debug, Default)]
@@ -56,6 +38,14 @@ struct Scan<'p, 'a> {
     group: Met,
     attributes: Found<'a>,
     links: Vec<&'a [u8]>,
+}
+
+/// Where what is asked for of one span goes.
+struct Asked<'s, 'a> {
+    keys: &'s Keys,
+    follow: FollowLinks,
+    attributes: &'s mut Found<'a>,
+    links: &'s mut Vec<&'a [u8]>,
 }
 
 /// Bytes of a usual span, to guess how many a request holds.
@@ -125,7 +115,11 @@ impl<'a> Scan<'_, 'a> {
     }
 
     fn span(&mut self, raw: &'a [u8]) -> Result<(), WireError> {
-        let head = self.read(raw)?;
+        let Probes { keys, links: follow, .. } = self.probes;
+        keys.span.reset(&mut self.attributes);
+        self.links.clear();
+        let (attributes, links) = (&mut self.attributes, &mut self.links);
+        let head = Head::read(raw, &mut Asked { keys: &keys.span, follow: *follow, attributes, links })?;
         let (Some(trace), Some(_)) = (TraceId::from_slice(head.trace_id), SpanId::from_slice(head.span_id))
         else {
             return Ok(());
@@ -145,68 +139,19 @@ impl<'a> Scan<'_, 'a> {
         }
         Ok(())
     }
-
-    #[inline]
-    fn read(&mut self, raw: &'a [u8]) -> Result<Head<'a>, WireError> {
-        let probes = self.probes;
-        let mut head = Head { raw, ..Head::default() };
-        let attributes = !probes.keys.span.is_empty();
-        let links = matches!(probes.links, FollowLinks::Yes);
-        if attributes {
-            probes.keys.span.reset(&mut self.attributes);
-        }
-        self.links.clear();
-        for field in Fields::new(raw) {
-            let field = field?;
-            match field.number {
-                9 if attributes => probes.keys.span.take(field.bytes()?, &mut self.attributes)?,
-                13 if links => self.links.push(field.bytes()?),
-                _ => head.take(&field)?,
-            }
-        }
-        Ok(head)
-    }
 }
 
-impl<'a> Head<'a> {
-    /// Reads a span's own fields.
+impl<'a> Wants<'a> for Asked<'_, 'a> {
     #[inline]
-    fn take(&mut self, field: &Field<'a>) -> Result<(), WireError> {
-        let [dropped_attributes, dropped_events, dropped_links] = &mut self.dropped;
-        match field.number {
-            1 => self.trace_id = field.bytes()?,
-            2 => self.span_id = field.bytes()?,
-            3 => self.trace_state = field.bytes()?,
-            4 => self.parent_span_id = field.bytes()?,
-            5 => self.name = field.bytes()?,
-            6 => self.kind = field.varint32()?.cast_signed(),
-            7 => self.start = field.fixed64()?,
-            8 => self.end = field.fixed64()?,
-            10 => *dropped_attributes = field.varint32()?,
-            12 => *dropped_events = field.varint32()?,
-            14 => *dropped_links = field.varint32()?,
-            15 => self.take_status(field.bytes()?)?,
-            16 => self.flags = field.fixed32()?,
-            _ => {}
-        }
-        Ok(())
+    fn attribute(&mut self, pair: &'a [u8]) -> Result<(), WireError> {
+        if self.keys.is_empty() { Ok(()) } else { self.keys.take(pair, self.attributes) }
     }
 
-    fn take_status(&mut self, status: &'a [u8]) -> Result<(), WireError> {
-        for field in Fields::new(status) {
-            let field = field?;
-            match field.number {
-                2 => self.status_message = field.bytes()?,
-                3 => self.status_code = field.varint32()?.cast_signed(),
-                _ => {}
-            }
+    #[inline]
+    fn link(&mut self, link: &'a [u8]) {
+        if self.follow == FollowLinks::Yes {
+            self.links.push(link);
         }
-        Ok(())
-    }
-
-    /// Whether the span has no parent.
-    pub(crate) fn is_root(&self) -> bool {
-        SpanId::from_slice(self.parent_span_id).is_none()
     }
 }
 

@@ -54,9 +54,9 @@ impl Member {
 /// The value of `key` in a valid tracestate.
 fn value_of<'a>(key: &[u8], trace_state: &'a [u8]) -> Option<&'a [u8]> {
     let mut seen: [&[u8]; MAX_MEMBERS] = [&[]; MAX_MEMBERS];
-    let mut count = 0;
     let mut found = None;
-    for member in trace_state.split(|byte| *byte == b',').filter(|member| !member.is_empty()) {
+    let members = trace_state.split(|byte| *byte == b',').filter(|member| !member.is_empty());
+    for (count, member) in members.enumerate() {
         let equals = member.iter().position(|byte| *byte == b'=')?;
         let (name, value) = member.split_at_checked(equals)?;
         let name = trim_start(name);
@@ -65,7 +65,6 @@ fn value_of<'a>(key: &[u8], trace_state: &'a [u8]) -> Option<&'a [u8]> {
             return None;
         }
         *seen.get_mut(count)? = name;
-        count += 1;
         if name == key {
             found = Some(value);
         }
