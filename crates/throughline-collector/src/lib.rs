@@ -5,6 +5,8 @@
 //! next, which is to index it in the store and announce its traces. Metrics leave at intake, for `series`.
 //! `backend` builds, runs and drains all of it over one `folder`.
 //!
+//! What it is told comes as `Config`; [`configuration`] reads the OpenTelemetry Collector's YAML, and starts nothing.
+//!
 //! It prints nothing, serves no query and knows no page: what it holds is read through [`Backend::store`].
 
 mod backend;
