@@ -160,7 +160,11 @@ impl Shard {
     #[must_use]
     pub fn new(plan: Arc<Plan>, budgets: Arc<Budgets>, options: ShardOptions) -> Self {
         let settings = plan.settings();
-        let terms = Terms::of(settings);
+        let mut terms = Terms::of(settings);
+        if plan.may_drop() {
+            // A yes at a span's arrival would not be final: a span still to come may drop the trace.
+            terms.strategy = Strategy::TraceComplete;
+        }
         let cache = |size: Option<std::num::NonZeroUsize>| size.map_or(terms.num_traces, |size| size.get());
         let bounds = Bounds {
             rows: terms.num_traces,
@@ -196,9 +200,10 @@ impl Shard {
     pub fn handle(&mut self, now: Now, position: u64, facts: &[TraceFacts]) {
         let arrival = self.arrival(now, position);
         for block in facts.chunks(BLOCK) {
-            self.traces.warm(block);
-            for facts in block {
-                self.arrive(&arrival, facts);
+            let numbers = self.traces.warm(block);
+            for (facts, number) in block.iter().zip(numbers) {
+                let known = self.traces.find_warm(number, facts.trace);
+                self.arrive(known, &arrival, facts);
             }
         }
     }

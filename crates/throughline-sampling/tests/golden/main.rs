@@ -12,7 +12,7 @@ mod replay;
 use std::collections::BTreeMap;
 
 use deviations::{DEVIATIONS, Instead};
-use serde_json::Value;
+use serde_json::{Value, json};
 use throughline_sampling::Plan;
 
 /// Label to span ids, each as often as it came out, sorted.
@@ -101,4 +101,26 @@ fn every_deviation_has_its_row() {
     let unknown: Vec<_> =
         DEVIATIONS.iter().filter(|d| !known.iter().any(|name| name == d.scenario)).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+/// The peer keeps nothing with this configuration: no scenario of its own shows what is meant.
+#[test]
+fn span_ingest_with_a_drop_waits_for_the_deadline() {
+    let (kept, dropped) = ("4bf92f3577b34da6a3ce929d0e0e4736", "0af7651916cd43dd8448eb211c80319c");
+    let input = |trace: &str, span: &str, code: u8, route: &str| {
+        json!({"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": trace, "spanId": span, "status": {"code": code},
+            "attributes": [{"key": "http.route", "value": {"stringValue": route}}]}]}]}]})
+    };
+    let health = json!({"name": "k", "type": "string_attribute", "string_attribute": {"key": "http.route", "values": ["/health"]}});
+    let scenario = json!({
+        "tail_sampling": {"decision_wait": "2s", "sampling_strategy": "span-ingest", "policies": [
+            {"name": "err", "type": "status_code", "status_code": {"status_codes": ["ERROR"]}},
+            {"name": "d", "type": "drop", "drop": {"drop_sub_policy": [health]}}]},
+        "labels": {"kept": kept, "dropped": dropped},
+        "inputs": {"1": input(kept, "00f067aa0ba902b1", 2, "/orders"), "2": input(dropped, "00f067aa0ba902b2", 2, "/orders"),
+            "3": input(dropped, "00f067aa0ba902b3", 0, "/health")},
+        "steps": ["post 1", "post 2", "sleep 0.5", "check early", "post 3", "sleep 4"],
+    });
+    let expected = r#"{"kept":["00f067aa0ba902b1"]}{"early":{}}"#;
+    assert_eq!(replay::replay(plan(&scenario).unwrap(), &scenario), expected);
 }
