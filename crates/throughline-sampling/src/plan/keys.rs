@@ -3,6 +3,8 @@
 use throughline_otlp::WireError;
 use throughline_otlp::wire::Fields;
 
+use super::value::short_pair;
+
 /// Where an asked-for attribute is put, if it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot(usize);
@@ -69,11 +71,7 @@ fn length_bit(length: usize) -> u64 {
 
 #[inline]
 fn key_of(pair: &[u8]) -> Result<&[u8], WireError> {
-    // A short key, then a short value, then nothing: nearly every attribute.
-    if let [0x0a, length @ 0..0x80, rest @ ..] = pair
-        && let Some((key, [0x12, length @ 0..0x80, value @ ..])) = rest.split_at_checked(usize::from(*length))
-        && value.len() == usize::from(*length)
-    {
+    if let Some((key, _)) = short_pair(pair) {
         return Ok(key);
     }
     let mut key: &[u8] = &[];

@@ -28,6 +28,12 @@ pub(crate) enum Scalar<'a> {
 impl<'a> Scalar<'a> {
     /// The value of a raw `KeyValue`: the last variant on the wire counts, repeated arrays and maps are one longer one.
     pub(crate) fn of_pair(pair: &'a [u8]) -> Result<Self, WireError> {
+        if let Some((_, [0x0a, length, text @ ..])) = short_pair(pair)
+            && text.len() == usize::from(*length)
+        {
+            let text = std::str::from_utf8(text).map_err(|_| WireError::Utf8 { number: 1 })?;
+            return Ok(Self::Text(text));
+        }
         let mut value = Self::Empty;
         for occurrence in messages(pair, 2) {
             for field in Fields::new(occurrence?) {
@@ -52,6 +58,18 @@ impl<'a> Scalar<'a> {
             (8, _) => Self::Empty,
             (_, before) => before,
         })
+    }
+}
+
+/// Key and raw value of a `KeyValue` that is nothing but a key and a value in this order, both short: nearly every one.
+#[inline]
+pub(super) fn short_pair(pair: &[u8]) -> Option<(&[u8], &[u8])> {
+    let [0x0a, length @ 0..0x80, rest @ ..] = pair else { return None };
+    match rest.split_at_checked(usize::from(*length))? {
+        (key, [0x12, length @ 0..0x80, value @ ..]) if value.len() == usize::from(*length) => {
+            Some((key, value))
+        }
+        _ => None,
     }
 }
 

@@ -5,8 +5,6 @@
 //! needs a cache of results to be fast (`cache_max_size`), all patterns are searched for in one pass here: the setting is
 //! accepted and without effect.
 
-use std::collections::HashSet;
-
 use regex::{Regex, RegexSet};
 
 use super::Judges;
@@ -24,8 +22,12 @@ pub(crate) enum Place {
 /// Texts that match.
 #[derive(Debug)]
 pub(crate) enum Texts {
-    Exact(HashSet<String>),
-    Patterns { source: Vec<String>, set: RegexSet },
+    /// Sorted, each once.
+    Exact(Vec<String>),
+    Patterns {
+        source: Vec<String>,
+        set: RegexSet,
+    },
 }
 
 impl PartialEq for Texts {
@@ -65,7 +67,9 @@ pub(super) fn check_key(key: &str, builder: &Builder) -> Result<(), PlanError> {
 
 /// An empty value is left out, as the peer does: an empty attribute never matches exactly.
 fn exact(values: &[String], builder: &Builder) -> Result<Texts, PlanError> {
-    let texts: HashSet<String> = values.iter().filter(|value| !value.is_empty()).cloned().collect();
+    let mut texts: Vec<String> = values.iter().filter(|value| !value.is_empty()).cloned().collect();
+    texts.sort();
+    texts.dedup();
     if texts.is_empty() {
         return Err(
             builder.error(&[Step::Key("values")], "no value to match; give at least one that is not empty")
@@ -104,7 +108,7 @@ impl Texts {
     pub(crate) fn contain(&self, value: Scalar<'_>, place: Place) -> bool {
         let Scalar::Text(text) = value else { return false };
         match self {
-            Self::Exact(texts) => texts.contains(text),
+            Self::Exact(texts) => texts.binary_search_by(|known| known.as_str().cmp(text)).is_ok(),
             Self::Patterns { set, .. } => {
                 (!text.is_empty() || place == Place::Resource) && set.is_match(text)
             }
