@@ -30,6 +30,7 @@
 //! | record, beyond a trace's first | 12 | [`MAX_RECORDS`] a row; beyond, History is asked if it is kept |
 //! | memo | 36 | two decision caches |
 //! | table | 10 to 15 a row or memo | |
+//! | cell that is free again | 4 more | |
 //! | link | 16, and about 120 for a trace that has some | `max_links` in all, [`MAX_LINKS`](crate::facts::MAX_LINKS) a trace |
 //! | trace kept because of another, or waiting for one | 16, and about 120 for each other | `max_links` each |
 //!
@@ -72,6 +73,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod traces;
+mod warm;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -92,7 +94,8 @@ use crate::settings::{LinkedTraces, Overflow, Settings, Shutdown, Strategy};
 use reasons::Reasons;
 use row::{Flags, State};
 use sets::Sets;
-use traces::{BLOCK, Bounds, Traces, seconds};
+use traces::{Bounds, Traces, seconds};
+use warm::BLOCK;
 
 /// What comes out of a shard: appended, never cleared, by [`Shard::poll`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

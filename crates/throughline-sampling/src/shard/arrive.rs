@@ -42,8 +42,8 @@ impl Shard {
     }
 
     #[inline]
-    pub(super) fn arrive(&mut self, arrival: &Arrival, facts: &TraceFacts) {
-        match self.traces.find(facts.trace) {
+    pub(super) fn arrive(&mut self, known: Known, arrival: &Arrival, facts: &TraceFacts) {
+        match known {
             Known::Row(slot) => self.more(slot, arrival, facts),
             Known::Memo(slot) => self.wake(slot, arrival, facts),
             Known::Nothing => {
@@ -158,6 +158,7 @@ impl Shard {
         }
     }
 
+    #[inline]
     pub(super) fn queue(&mut self, slot: u32, position: u64) {
         let row = self.traces.row_mut(slot);
         if !row.flags.has(Flags::QUEUED) {

@@ -22,6 +22,7 @@ impl Traces {
     }
 
     /// As [`Traces::record`], for one that may be older than those known and is not among them.
+    #[inline]
     pub(super) fn chain(&mut self, slot: u32, position: u64) {
         let row = self.rows.at_mut(slot);
         if row.flags.has(Flags::SPILLED) && row.chained == 0 {

@@ -42,7 +42,7 @@ impl Shard {
                 let (wait, root_wait) = (due(self.terms.wait), self.terms.root_wait.map(due));
                 let arrival = self.arrival_due(*position, seconds(*arrived), wait, root_wait);
                 for facts in facts {
-                    self.arrive(&arrival, facts);
+                    self.arrive(self.traces.find(facts.trace), &arrival, facts);
                 }
             }
             Restored::Decision(decision) => match self.traces.find(decision.trace) {

@@ -2,7 +2,7 @@
 
 use throughline_otlp::{TraceId, UnixNanos};
 
-use super::slab::{Cell, Link, Linked, NONE};
+use super::slab::{Link, Linked, NONE};
 use crate::decision::Verdict;
 use crate::facts::{Met, Root, TraceFacts};
 
@@ -51,15 +51,18 @@ impl Flags {
     /// Links did not fit: History has them.
     pub(super) const UNLINKED: Self = Self(1 << 9);
 
+    #[inline]
     pub(super) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
     }
 
+    #[inline]
     pub(super) fn set(&mut self, flag: Self) {
         self.0 |= flag.0;
     }
 
     /// Whether it was set.
+    #[inline]
     pub(super) fn clear(&mut self, flag: Self) -> bool {
         let was = self.has(flag);
         self.0 &= !flag.0;
@@ -107,15 +110,6 @@ pub(super) struct ByOrder;
 #[derive(Debug)]
 pub(super) struct ByRoot;
 
-impl Cell for Row {
-    fn next_free(&self) -> u32 {
-        self.chain
-    }
-    fn set_next_free(&mut self, next: u32) {
-        self.chain = next;
-    }
-}
-
 impl Linked<ByOrder> for Row {
     fn link(&mut self) -> &mut Link {
         &mut self.order
@@ -130,6 +124,7 @@ impl Linked<ByRoot> for Row {
 
 impl Row {
     /// A row whose first record is `position`.
+    #[inline]
     pub(super) fn new(facts: &TraceFacts, position: u64, due: u64, seen: u32) -> Self {
         Self {
             met: facts.met,
@@ -177,6 +172,7 @@ impl Row {
         self.flags.clear(Flags::JUDGED);
     }
 
+    #[inline]
     fn widen(&mut self, facts: &TraceFacts) {
         self.met.0 |= facts.met.0;
         self.start = self.start.min(facts.start.0);
@@ -219,15 +215,6 @@ impl Memo {
     }
 }
 
-impl Cell for Memo {
-    fn next_free(&self) -> u32 {
-        self.order.next
-    }
-    fn set_next_free(&mut self, next: u32) {
-        self.order.next = next;
-    }
-}
-
 impl Linked<ByOrder> for Memo {
     fn link(&mut self) -> &mut Link {
         &mut self.order
@@ -247,16 +234,8 @@ impl Entry {
         Self { prev, low: position as u32, high: (position >> 32) as u32 }
     }
 
+    #[inline]
     pub(super) fn position(&self) -> u64 {
         u64::from(self.low) | u64::from(self.high) << 32
-    }
-}
-
-impl Cell for Entry {
-    fn next_free(&self) -> u32 {
-        self.prev
-    }
-    fn set_next_free(&mut self, next: u32) {
-        self.prev = next;
     }
 }

@@ -8,23 +8,17 @@ pub(super) const NONE: u32 = u32::MAX;
 
 const CHUNK: usize = 4096;
 
-/// What a slab holds. A free cell keeps the number of the next free one.
-pub(super) trait Cell: Copy {
-    fn next_free(&self) -> u32;
-    fn set_next_free(&mut self, next: u32);
-}
-
 /// Cells by number.
 #[derive(Debug)]
 pub(super) struct Slab<T> {
     chunks: Vec<Vec<T>>,
-    free: u32,
+    free: Stack,
     used: usize,
 }
 
-impl<T: Cell> Slab<T> {
+impl<T: Copy> Slab<T> {
     pub(super) fn new() -> Self {
-        Self { chunks: Vec::new(), free: NONE, used: 0 }
+        Self { chunks: Vec::new(), free: Stack::default(), used: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -33,17 +27,14 @@ impl<T: Cell> Slab<T> {
 
     /// Memory taken, used or not.
     pub(super) fn bytes(&self) -> usize {
-        self.chunks.len() * CHUNK * size_of::<T>()
+        self.chunks.len() * CHUNK * size_of::<T>() + self.free.bytes()
     }
 
+    #[inline]
     pub(super) fn insert(&mut self, value: T) -> u32 {
         self.used += 1;
-        if self.free != NONE {
-            let slot = self.free;
-            let cell = self.at_mut(slot);
-            let next = cell.next_free();
-            *cell = value;
-            self.free = next;
+        if let Some(slot) = self.free.pop() {
+            *self.at_mut(slot) = value;
             return slot;
         }
         if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
@@ -56,23 +47,59 @@ impl<T: Cell> Slab<T> {
     }
 
     pub(super) fn remove(&mut self, slot: u32) -> T {
-        let free = self.free;
-        let cell = self.at_mut(slot);
-        let value = *cell;
-        cell.set_next_free(free);
-        self.free = slot;
+        let value = *self.at(slot);
+        self.free.push(slot);
         self.used -= 1;
         value
     }
 
+    #[inline]
     pub(super) fn at(&self, slot: u32) -> &T {
         let (chunk, cell) = (slot as usize / CHUNK, slot as usize % CHUNK);
         self.chunks.get(chunk).and_then(|chunk| chunk.get(cell)).expect("numbers come from insert")
     }
 
+    #[inline]
     pub(super) fn at_mut(&mut self, slot: u32) -> &mut T {
         let (chunk, cell) = (slot as usize / CHUNK, slot as usize % CHUNK);
         self.chunks.get_mut(chunk).and_then(|chunk| chunk.get_mut(cell)).expect("numbers come from insert")
+    }
+}
+
+/// Free cells, last in, first out. Not threaded through the cells themselves: taking one would have to wait for the memory
+/// of the one before.
+#[derive(Debug, Default)]
+struct Stack {
+    chunks: Vec<Vec<u32>>,
+    /// A chunk kept for the next time one is needed.
+    spare: Vec<u32>,
+}
+
+impl Stack {
+    #[inline]
+    fn push(&mut self, slot: u32) {
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            let mut chunk = std::mem::take(&mut self.spare);
+            chunk.reserve_exact(CHUNK);
+            self.chunks.push(chunk);
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            chunk.push(slot);
+        }
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Option<u32> {
+        let chunk = self.chunks.last_mut()?;
+        let slot = chunk.pop();
+        if chunk.is_empty() {
+            self.spare = self.chunks.pop().unwrap_or_default();
+        }
+        slot
+    }
+
+    fn bytes(&self) -> usize {
+        self.chunks.len() * CHUNK * size_of::<u32>()
     }
 }
 
@@ -114,7 +141,7 @@ impl<K> List<K> {
         (self.front != NONE).then_some(self.front)
     }
 
-    pub(super) fn push_back<T: Cell + Linked<K>>(&mut self, cells: &mut Slab<T>, slot: u32) {
+    pub(super) fn push_back<T: Copy + Linked<K>>(&mut self, cells: &mut Slab<T>, slot: u32) {
         *cells.at_mut(slot).link() = Link { prev: self.back, next: NONE };
         if self.back == NONE {
             self.front = slot;
@@ -125,7 +152,7 @@ impl<K> List<K> {
         self.len += 1;
     }
 
-    pub(super) fn remove<T: Cell + Linked<K>>(&mut self, cells: &mut Slab<T>, slot: u32) {
+    pub(super) fn remove<T: Copy + Linked<K>>(&mut self, cells: &mut Slab<T>, slot: u32) {
         let Link { prev, next } = std::mem::replace(cells.at_mut(slot).link(), Link::NONE);
         if prev == NONE {
             self.front = next;

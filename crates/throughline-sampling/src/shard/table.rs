@@ -23,7 +23,7 @@ struct Part {
 }
 
 /// A trace id's hash: the part in its upper bits, the place in its lower ones.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Hash(u64);
 
 impl Table {
@@ -37,6 +37,13 @@ impl Table {
         let (low, high) = (bytes as u64 ^ self.key.0, (bytes >> 64) as u64 ^ self.key.1);
         let product = u128::from(low) * u128::from(high);
         Hash(mix(product as u64 ^ (product >> 64) as u64 ^ self.key.1))
+    }
+
+    /// Reads the place where a search for this hash begins.
+    #[inline]
+    pub(super) fn touch(&self, hash: Hash) -> u32 {
+        let Some(part) = self.parts.get(hash.part()) else { return 0 };
+        part.cells.get(part.home(hash.place())).map_or(0, |cell| cell.0)
     }
 
     #[inline]
@@ -74,6 +81,7 @@ impl Table {
 }
 
 /// The finaliser of splitmix64.
+#[inline]
 fn mix(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -81,20 +89,24 @@ fn mix(value: u64) -> u64 {
 }
 
 impl Hash {
+    #[inline]
     fn part(self) -> usize {
         (self.0 >> 56) as usize
     }
 
+    #[inline]
     fn place(self) -> u32 {
         self.0 as u32
     }
 }
 
 impl Part {
+    #[inline]
     fn home(&self, place: u32) -> usize {
         ((u64::from(place) * self.cells.len() as u64) >> 32) as usize
     }
 
+    #[inline]
     fn after(&self, at: usize) -> usize {
         if at + 1 == self.cells.len() { 0 } else { at + 1 }
     }

@@ -6,15 +6,12 @@ use std::collections::BTreeMap;
 use throughline_otlp::{TraceId, UnixNanos};
 
 use super::row::{ByOrder, ByRoot, Entry, Flags, Memo, Row, State};
-use super::slab::{List, NONE, Slab};
+use super::slab::{List, Slab};
 use super::table::Table;
-use crate::facts::{MAX_LINKS, TraceFacts};
+use crate::facts::MAX_LINKS;
 
 /// In the table: a memo, not a row.
-const MEMO: u32 = 1 << 31;
-
-/// Arrivals whose memory is fetched together.
-pub(super) const BLOCK: usize = 32;
+pub(super) const MEMO: u32 = 1 << 31;
 
 /// What is known of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +51,7 @@ enum Turning {
 
 #[derive(Debug)]
 pub(super) struct Traces {
-    table: Table,
+    pub(super) table: Table,
     pub(super) rows: Slab<Row>,
     memos: Slab<Memo>,
     pub(super) entries: Slab<Entry>,
@@ -111,24 +108,12 @@ impl Traces {
         }
     }
 
-    /// Reads what the arrivals of a block are going to need. Each of them waits for memory two or three times in a row; read
-    /// ahead like this, the waits of a whole block overlap.
-    pub(super) fn warm(&self, block: &[TraceFacts]) {
-        let mut numbers = [NONE; BLOCK];
-        for (number, facts) in numbers.iter_mut().zip(block) {
-            *number = self.table.find(self.table.hash(facts.trace), |_| true).unwrap_or(NONE);
-        }
-        let mut read = 0;
-        for number in numbers.into_iter().filter(|number| number & MEMO == 0) {
-            read ^= self.rows.at(number).both_lines();
-        }
-        std::hint::black_box(read);
-    }
-
+    #[inline]
     pub(super) fn row(&self, slot: u32) -> &Row {
         self.rows.at(slot)
     }
 
+    #[inline]
     pub(super) fn row_mut(&mut self, slot: u32) -> &mut Row {
         self.rows.at_mut(slot)
     }
@@ -181,6 +166,7 @@ impl Traces {
     }
 
     /// Its root has come: it may be decided earlier.
+    #[inline]
     pub(super) fn root(&mut self, slot: u32, due: Option<u64>) {
         let row = self.rows.at_mut(slot);
         let seen = row.flags.has(Flags::ROOT);

@@ -321,11 +321,13 @@ impl Rig {
             options.before = Some(Before { position, wall: self.now.wall });
         }
         self.boot(self.shards.len(), options);
-        for entry in self.journal.entries[from..].to_vec() {
-            for (at, share) in self.split(&entry) {
+        let entries = std::mem::take(&mut self.journal.entries);
+        for entry in &entries[from..] {
+            for (at, share) in self.split(entry) {
                 self.shards[at].restore(self.now, &share);
             }
         }
+        self.journal.entries = entries;
     }
 
     fn split(&self, entry: &Restored) -> Vec<(usize, Restored)> {
