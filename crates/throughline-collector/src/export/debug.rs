@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Write as _};
 use std::io::Write;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use throughline_otlp::model::{KeyValue, Resource, Scope, Status};
@@ -26,7 +27,50 @@ pub enum Verbosity {
 /// Writes what passes.
 pub struct DebugExporter {
     verbosity: Verbosity,
-    out: Mutex<Box<dyn Write + Send>>,
+    sampling: Sampling,
+    out: Mutex<Out>,
+}
+
+/// How much of what passes is written: at high rates nobody reads all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampling {
+    /// `sampling_initial`: so many requests of each second. Default 2.
+    pub first_each_second: u32,
+    /// `sampling_thereafter`: of the others every so many-th, 0 for none. Default 1: all.
+    pub then_every: u32,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { first_each_second: 2, then_every: 1 }
+    }
+}
+
+impl Sampling {
+    /// Whether the request is written that comes as this one, counted from 0, in its second.
+    fn writes(self, number: u32) -> bool {
+        let beyond = number.checked_sub(self.first_each_second);
+        beyond.is_none_or(|beyond| (beyond + 1).checked_rem(self.then_every) == Some(0))
+    }
+}
+
+struct Out {
+    writer: Box<dyn Write + Send>,
+    second: Instant,
+    /// Requests in this second.
+    seen: u32,
+}
+
+impl Out {
+    /// The request's number in its second.
+    fn number(&mut self, now: Instant) -> u32 {
+        if now.duration_since(self.second) >= Duration::from_secs(1) {
+            (self.second, self.seen) = (now, 0);
+        }
+        let number = self.seen;
+        self.seen = self.seen.saturating_add(1);
+        number
+    }
 }
 
 impl fmt::Debug for DebugExporter {
@@ -36,23 +80,31 @@ impl fmt::Debug for DebugExporter {
 }
 
 impl DebugExporter {
-    /// Writes to `out`.
+    /// Writes to `writer`, no more than `sampling` says.
     #[must_use]
-    pub fn new(verbosity: Verbosity, out: Box<dyn Write + Send>) -> Self {
-        Self { verbosity, out: Mutex::new(out) }
+    pub fn new(verbosity: Verbosity, sampling: Sampling, writer: Box<dyn Write + Send>) -> Self {
+        Self { verbosity, sampling, out: Mutex::new(Out { writer, second: Instant::now(), seen: 0 }) }
     }
 
     /// Writes one request. That nobody reads it is no failure: it is there to be looked at, not to be kept.
     pub fn send(&self, signal: Signal, request: Bytes) -> Outcome {
+        let number = self.out().number(Instant::now());
+        if !self.sampling.writes(number) {
+            return Outcome::ACCEPTED;
+        }
         let text = match described(signal, &request, self.verbosity) {
             Ok(text) => text,
             Err(error) => return Outcome::Refused { why: format!("not OTLP: {error}") },
         };
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        let mut out = self.out();
+        if let Err(error) = out.writer.write_all(text.as_bytes()).and_then(|()| out.writer.flush()) {
             tracing::debug!(%error, "cannot write what passes");
         }
         Outcome::ACCEPTED
+    }
+
+    fn out(&self) -> MutexGuard<'_, Out> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -243,6 +295,23 @@ mod tests {
         check(Signal::Logs, LOGS, Verbosity::Detailed, &format!("{counts}{detail}"));
     }
 
+    #[test]
+    fn of_a_busy_second_the_first_and_some_of_the_others_are_written() {
+        let check = |first_each_second, then_every, expected: &[u32]| {
+            let sampling = Sampling { first_each_second, then_every };
+            let written: Vec<u32> = (0..10).filter(|number| sampling.writes(*number)).collect();
+            assert_eq!(written, expected);
+        };
+        check(2, 1, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        check(2, 3, &[0, 1, 4, 7]);
+        check(3, 0, &[0, 1, 2]);
+        check(0, 5, &[4, 9]);
+        let start = Instant::now();
+        let mut out = Out { writer: Box::new(Vec::new()), second: start, seen: 0 };
+        let at = |millis| start + Duration::from_millis(millis);
+        assert_eq!([0, 999, 1000, 1500, 2000].map(|millis| out.number(at(millis))), [0, 1, 0, 1, 0]);
+    }
+
     /// A writer that can be looked into.
     #[derive(Clone, Default)]
     struct Shared(Arc<Mutex<Vec<u8>>>);
@@ -260,7 +329,7 @@ mod tests {
     #[test]
     fn it_goes_where_it_is_told() {
         let out = Shared::default();
-        let exporter = DebugExporter::new(Verbosity::Basic, Box::new(out.clone()));
+        let exporter = DebugExporter::new(Verbosity::Basic, Sampling::default(), Box::new(out.clone()));
         let request = Bytes::from(to_protobuf(Signal::Traces, TRACES).unwrap());
         assert_eq!(exporter.send(Signal::Traces, request.clone()), Outcome::ACCEPTED);
         assert!(matches!(exporter.send(Signal::Traces, request.slice(1..)), Outcome::Refused { .. }));

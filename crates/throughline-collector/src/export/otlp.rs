@@ -36,6 +36,8 @@ pub struct OtlpSettings {
     pub protocol: Protocol,
     /// gRPC: `host:port`, or with `http://` or `https://` before it. HTTP: a base URL, to which `/v1/traces` is added.
     pub endpoint: String,
+    /// gRPC: `authority`, the name by which the server is addressed, if it is not the endpoint's.
+    pub authority: Option<String>,
     /// HTTP: `traces_endpoint`, used as it is.
     pub traces_endpoint: Option<String>,
     /// HTTP: `logs_endpoint`, likewise.
@@ -118,6 +120,7 @@ impl OtlpSettings {
         Self {
             protocol,
             endpoint: endpoint.into(),
+            authority: None,
             traces_endpoint: None,
             logs_endpoint: None,
             security: Security::Tls(TlsSettings::default()),
@@ -145,8 +148,9 @@ impl FromStr for Compression {
 pub struct OtlpExporter {
     settings: OtlpSettings,
     headers: HeaderMap,
-    traces: Route,
-    logs: Route,
+    /// A signal without an endpoint cannot be sent.
+    traces: Option<Route>,
+    logs: Option<Route>,
 }
 
 /// Where one signal goes.
@@ -176,26 +180,35 @@ impl OtlpExporter {
     /// [`SettingError`], with the key that has to change.
     pub fn new(settings: OtlpSettings) -> Result<Self, SettingError> {
         let headers = headers(&settings)?;
-        let route = |signal, before: &[&Route]| -> Result<Route, SettingError> {
-            let endpoint = Endpoint::of(&settings, signal)?;
-            let same = before.iter().find(|route| route.endpoint.same_server(&endpoint));
+        let route = |signal, before: Option<&Route>| -> Result<Option<Route>, SettingError> {
+            let Some(endpoint) = Endpoint::of(&settings, signal)? else { return Ok(None) };
+            let same = before.filter(|route| route.endpoint.same_server(&endpoint));
             let connections = match same {
                 Some(route) => std::sync::Arc::clone(&route.connections),
                 None => std::sync::Arc::new(Connections::new(&settings, &endpoint)?),
             };
-            Ok(Route { endpoint, connections })
+            Ok(Some(Route { endpoint, connections }))
         };
-        let traces = route(Signal::Traces, &[])?;
-        let logs = route(Signal::Logs, &[&traces])?;
+        let traces = route(Signal::Traces, None)?;
+        let logs = route(Signal::Logs, traces.as_ref())?;
+        if traces.is_none() && logs.is_none() {
+            return Err(SettingError::new(
+                "endpoint",
+                "is missing; name where to send, http://127.0.0.1:4318 say",
+            ));
+        }
         Ok(Self { headers, traces, logs, settings })
     }
 
     /// Sends one request and waits for its answer.
     pub async fn send(&self, signal: Signal, request: Bytes) -> Outcome {
-        let route = match signal {
-            Signal::Traces => &self.traces,
-            Signal::Logs => &self.logs,
+        let (route, key) = match signal {
+            Signal::Traces => (&self.traces, "traces_endpoint"),
+            Signal::Logs => (&self.logs, "logs_endpoint"),
             Signal::Metrics => return Outcome::Refused { why: "metrics are not exported".to_owned() },
+        };
+        let Some(route) = route else {
+            return Outcome::Refused { why: format!("there is neither `endpoint` nor `{key}`") };
         };
         let request = match self.request(route, signal, request).await {
             Ok(request) => request,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::header::{HOST, HeaderValue};
+use ::http::uri::Authority;
 use ::http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -111,7 +112,10 @@ impl Connections {
                     Security::Plain => &defaults,
                 };
                 let protocols: &[&[u8]] = if always_http2 { &[b"h2"] } else { &[b"h2", b"http/1.1"] };
-                let name = tls.server_name.clone().unwrap_or_else(|| endpoint.host.clone());
+                // Named like the peer's: an override first, then the authority, then where it is.
+                let authority = settings.authority.as_ref().and_then(|text| text.parse::<Authority>().ok());
+                let authority = authority.map(|authority| authority.host().to_owned());
+                let name = tls.server_name.clone().or(authority).unwrap_or_else(|| endpoint.host.clone());
                 let name = ServerName::try_from(name)
                     .map_err(|error| SettingError::new("tls.server_name_override", error.to_string()))?;
                 Some((TlsConnector::from(client_config(tls, protocols)?), name))

@@ -27,9 +27,10 @@ pub(super) enum Scheme {
 }
 
 impl Endpoint {
-    pub(super) fn of(settings: &OtlpSettings, signal: Signal) -> Result<Self, SettingError> {
+    /// `None` if the settings name none for this signal.
+    pub(super) fn of(settings: &OtlpSettings, signal: Signal) -> Result<Option<Self>, SettingError> {
         match settings.protocol {
-            Protocol::Grpc => grpc(settings, signal),
+            Protocol::Grpc => grpc(settings, signal).map(Some),
             Protocol::Http(_) => http(settings, signal),
         }
     }
@@ -75,16 +76,24 @@ fn grpc(settings: &OtlpSettings, signal: Signal) -> Result<Endpoint, SettingErro
         }
     };
     let path = PathAndQuery::from_static(super::grpc::path(signal));
-    endpoint("endpoint", text, rest.trim_end_matches('/'), scheme, path, None)
+    let mut endpoint = endpoint("endpoint", text, rest.trim_end_matches('/'), scheme, path, None)?;
+    if let Some(authority) = &settings.authority {
+        authority
+            .parse::<::http::uri::Authority>()
+            .map_err(|_| problem("authority", authority, "is not a host, or host:port"))?;
+        endpoint.authority.clone_from(authority);
+    }
+    Ok(endpoint)
 }
 
-fn http(settings: &OtlpSettings, signal: Signal) -> Result<Endpoint, SettingError> {
+fn http(settings: &OtlpSettings, signal: Signal) -> Result<Option<Endpoint>, SettingError> {
     let (own, key, suffix) = match signal {
         Signal::Logs => (&settings.logs_endpoint, "logs_endpoint", "v1/logs"),
         _ => (&settings.traces_endpoint, "traces_endpoint", "v1/traces"),
     };
     let (key, url) = match own {
         Some(url) => (key, url.clone()),
+        None if settings.endpoint.is_empty() => return Ok(None),
         None if settings.endpoint.ends_with('/') => ("endpoint", format!("{}{suffix}", settings.endpoint)),
         None => ("endpoint", format!("{}/{suffix}", settings.endpoint)),
     };
@@ -98,7 +107,7 @@ fn http(settings: &OtlpSettings, signal: Signal) -> Result<Endpoint, SettingErro
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     let path = PathAndQuery::try_from(path).map_err(|_| problem(key, &url, "its path is not valid"))?;
     let default = if scheme == Scheme::Https { 443 } else { 80 };
-    endpoint(key, &url, authority, scheme, path, Some(default))
+    endpoint(key, &url, authority, scheme, path, Some(default)).map(Some)
 }
 
 fn endpoint(
@@ -138,7 +147,8 @@ mod tests {
 
     fn check(settings: &OtlpSettings, expected: &str) {
         let said = match Endpoint::of(settings, Signal::Traces) {
-            Ok(endpoint) => format!("{} to {}:{}", endpoint.uri(), endpoint.host, endpoint.port),
+            Ok(Some(endpoint)) => format!("{} to {}:{}", endpoint.uri(), endpoint.host, endpoint.port),
+            Ok(None) => "nowhere".to_owned(),
             Err(error) => error.to_string(),
         };
         assert_eq!(said, expected, "{}", settings.endpoint);
@@ -170,6 +180,12 @@ mod tests {
         ] {
             check(&OtlpSettings { security, ..OtlpSettings::new(Protocol::Grpc, text) }, &expected);
         }
+        let named = |authority: &str| OtlpSettings {
+            authority: Some(authority.to_owned()),
+            ..OtlpSettings::new(Protocol::Grpc, "a:4317")
+        };
+        check(&named("b.example"), &format!("https://b.example{path} to a:4317"));
+        check(&named("b b"), "`authority`: \"b b\" is not a host, or host:port");
     }
 
     #[test]
@@ -180,6 +196,7 @@ mod tests {
             ("https://a/base", None, "https://a/base/v1/traces to a:443"),
             ("", Some("https://b:1/x?y=z"), "https://b:1/x?y=z to b:1"),
             ("http://a", Some("http://b"), "http://b/ to b:80"),
+            ("", None, "nowhere"),
             ("a:4318", None, "`endpoint`: \"a:4318/v1/traces\" must begin with http:// or https://"),
             (
                 "http://u:p@a",
