@@ -66,9 +66,13 @@ impl Server {
                 .local_addr()
                 .map_err(|error| Failure::Start(format!("a listener has no address: {error}")))
         };
+        let receivers = backend.addresses();
+        let (Some(otlp_grpc), Some(otlp_http)) = (receivers.grpc, receivers.http) else {
+            return Err(Failure::Start("the backend does not listen for OTLP".to_owned()));
+        };
         let addresses = Addresses {
-            otlp_grpc: backend.addresses().grpc,
-            otlp_http: backend.addresses().http,
+            otlp_grpc,
+            otlp_http,
             ui: address(&ui)?,
             tempo: address(&tempo)?,
         };

@@ -8,21 +8,29 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use throughline_journal::{Fs, Journal, JournalError, Options, Position, RealFs};
-use throughline_otlp::TraceId;
+use throughline_otlp::{Signal, TraceId, UnixNanos};
+use throughline_sampling::decision::Decision;
 use throughline_store::{Store, StoreError, StoreOptions};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
+use crate::build::{self, Built, Running};
 use crate::config::{Config, Limits};
+use crate::export::SettingError;
 use crate::exposition::{Exposition, Kind};
 use crate::folder::{Folder, FolderError};
 use crate::intake::Intake;
 use crate::keep::{Health, Keep, Stop, Threads};
+use crate::ledger::{Clerk, Ledger, STORE};
+use crate::lines::Lines;
+use crate::picture::{Picture, Standing};
 use crate::pipeline::Bounds;
 use crate::receive::{Bound, Listener, Receiver, bind, serve};
+use crate::sampler;
+use crate::topology::{self, Topology};
 
 /// Journal segments: large enough for two requests at the limit, and not below what was measured to be fast.
 const SEGMENT_BYTES: usize = 16 * 1024 * 1024;
@@ -32,24 +40,36 @@ const SEGMENT_BYTES: usize = 16 * 1024 * 1024;
 /// Nothing that was acknowledged is lost either way.
 pub struct Backend {
     addresses: Addresses,
-    receiver: Arc<Receiver>,
+    receivers: Vec<(String, Addresses)>,
+    intake: Arc<Intake>,
+    lines: Arc<Lines>,
     keep: Arc<Keep>,
     store: Arc<Store>,
     journal: Journal,
     stop: watch::Sender<bool>,
+    drain: Drain,
     // Fields drop in this order: no connection, then no thread, then nobody holds the folder.
     listeners: JoinSet<()>,
+    running: Running,
     threads: Threads,
+    clerk: Clerk,
     folder: Folder,
 }
 
-/// Where a backend listens, with the real ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a shutdown does with what is on its way.
+#[derive(Clone, Copy)]
+struct Drain {
+    undecided: sampler::Stop,
+    limit: Duration,
+}
+
+/// Where a backend listens, with the real ports. With several receivers: the first of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Addresses {
     /// OTLP over gRPC.
-    pub grpc: SocketAddr,
+    pub grpc: Option<SocketAddr>,
     /// OTLP over HTTP.
-    pub http: SocketAddr,
+    pub http: Option<SocketAddr>,
 }
 
 /// Why a backend did not start.
@@ -82,6 +102,14 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error("{}", crate::keep::chain(.0))]
     Store(StoreError),
+    /// An exporter cannot be made from its settings.
+    #[error("exporter {name}: {source}")]
+    Exporter {
+        /// `pipeline/exporter`
+        name: String,
+        /// The cause.
+        source: SettingError,
+    },
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -100,31 +128,59 @@ impl Backend {
     /// As [`Backend::start`], with the journal's files behind `fs`.
     async fn start_on(config: Config, fs: Arc<dyn Fs>) -> Result<Self, StartError> {
         let folder = Folder::open(&config.data)?;
-        let grpc = listen(Listener::Grpc, config.grpc).await?;
-        let http = listen(Listener::Http, config.http).await?;
-        let addresses = Addresses { grpc: grpc.address, http: http.address };
+        let topology = config.topology.clone().unwrap_or_else(|| default_topology(&config));
+        let bound = listen_all(&topology).await?;
+        let receivers = receivers(&topology, &bound);
+        let addresses = addresses(&bound);
 
-        let Opened { store, journal, keep } = Opened::open(&folder, &config, fs).await?;
+        let Opened { store, journal, keep, built, ledger } =
+            Opened::open(&folder, &config, topology.clone(), fs).await?;
         let threads = keep.start().map_err(StartError::Thread)?;
-        let intake = Intake::new(journal.clone(), Arc::clone(&keep), config.limits);
-        let Config { cors_origins, allow_hosts, .. } = config;
-        let receiver = Arc::new(Receiver { intake, cors_origins, allow_hosts });
-
+        let (lines, running) = built.start(&config)?;
+        // Before anything new comes: an exporter that it does not name is a new one.
+        let (ledger, clerk) = blocking(move || {
+            ledger.check_point();
+            ledger.start().map(|clerk| (ledger, clerk))
+        })
+        .await?
+        .map_err(StartError::Thread)?;
+        drop(ledger);
+        let intake = Arc::new(Intake::new(journal.clone(), Arc::clone(&lines), config.limits.clone()));
         let stop = watch::Sender::new(false);
         let mut listeners = JoinSet::new();
-        for bound in [grpc, http] {
-            listeners.spawn(serve(bound, Arc::clone(&receiver), stop.subscribe()));
+        for (number, bound) in bound {
+            let cors_origins = topology.receivers.get(usize::from(number)).map(|it| it.cors_origins.clone());
+            let receiver = Receiver {
+                number,
+                intake: Arc::clone(&intake),
+                cors_origins: cors_origins.unwrap_or_default(),
+                allow_hosts: config.allow_hosts.clone(),
+            };
+            listeners.spawn(serve(bound, Arc::new(receiver), stop.subscribe()));
         }
         // The sender of health lives in `keep`: waiting ends by a change.
         let _ = keep.health().wait_for(Health::is_settled).await;
-        tracing::info!(
-            grpc = %addresses.grpc,
-            http = %addresses.http,
-            data = %folder.path().display(),
-            durability = %config.durability,
-            "receiving OTLP"
-        );
-        Ok(Self { addresses, receiver, keep, store, journal, stop, listeners, threads, folder })
+        let data = folder.path().display();
+        tracing::info!(?addresses, %data, durability = %config.durability, "receiving OTLP");
+        // Nobody comes back to a folder that is removed: what is undecided is decided before that.
+        let undecided = if folder.is_ephemeral() { sampler::Stop::Decide } else { sampler::Stop::Resume };
+        let drain = Drain { undecided, limit: config.limits.drain };
+        Ok(Self {
+            addresses,
+            receivers,
+            intake,
+            lines,
+            keep,
+            store,
+            journal,
+            stop,
+            drain,
+            listeners,
+            running,
+            threads,
+            clerk,
+            folder,
+        })
     }
 
     /// What is kept, for queries.
@@ -146,6 +202,12 @@ impl Backend {
         self.addresses
     }
 
+    /// Where each receiver listens, by its name.
+    #[must_use]
+    pub fn receivers(&self) -> &[(String, Addresses)] {
+        &self.receivers
+    }
+
     /// The data folder in use.
     #[must_use]
     pub fn data_folder(&self) -> PathBuf {
@@ -155,7 +217,17 @@ impl Backend {
     /// What `/metrics` says, without holding the backend itself: clone it into whoever serves.
     #[must_use]
     pub fn probe(&self) -> Probe {
-        Probe { receiver: Arc::clone(&self.receiver), keep: Arc::clone(&self.keep) }
+        Probe {
+            intake: Arc::clone(&self.intake),
+            lines: Arc::clone(&self.lines),
+            keep: Arc::clone(&self.keep),
+        }
+    }
+
+    /// The last decision on a trace, as far back as the journal reaches; `None` if no pipeline decided on it.
+    #[must_use]
+    pub fn decision(&self, trace: TraceId) -> Option<Decision> {
+        self.lines.samplers.iter().find_map(|sampler| sampler.decision(trace))
     }
 
     /// Received metrics and the backend's own, as Prometheus text.
@@ -172,14 +244,29 @@ impl Backend {
         self.probe().readiness()
     }
 
-    /// Stops accepting, answers what is in progress (at most [`crate::Limits::drain`]), commits and lets go of the data
-    /// folder.
+    /// Stops accepting, answers what is in progress, decides and sends what there is (each at most [`crate::Limits::drain`]),
+    /// commits and lets go of the data folder.
     pub async fn shutdown(self) {
-        let Self { receiver, keep, store, journal, stop, mut listeners, threads, folder, .. } = self;
+        let Self {
+            intake,
+            lines,
+            keep,
+            store,
+            journal,
+            stop,
+            drain,
+            mut listeners,
+            running,
+            threads,
+            clerk,
+            folder,
+            ..
+        } = self;
         // Nobody listening any more is as good as told to stop.
         let _ = stop.send(true);
         while listeners.join_next().await.is_some() {}
-        drop(receiver);
+        drop(intake);
+        running.drain(drain.undecided, drain.limit).await;
         let closing = move || {
             if folder.is_ephemeral() {
                 threads.stop(Stop::Now);
@@ -187,10 +274,11 @@ impl Backend {
                 threads.stop(Stop::Drain);
                 keep.commit();
             }
+            clerk.close();
             if let Err(error) = journal.close() {
                 tracing::warn!(%error, "the journal did not close in order; the next start recovers it");
             }
-            drop(store);
+            drop((store, keep, lines));
             if let Err(error) = folder.close() {
                 tracing::warn!(%error, "the temporary folder stays behind");
             }
@@ -204,7 +292,8 @@ impl Backend {
 /// A way to ask a running backend how it is.
 #[derive(Clone)]
 pub struct Probe {
-    receiver: Arc<Receiver>,
+    intake: Arc<Intake>,
+    lines: Arc<Lines>,
     keep: Arc<Keep>,
 }
 
@@ -212,7 +301,7 @@ impl Probe {
     /// Received metrics and the backend's own, as Prometheus text.
     #[must_use]
     pub fn metrics(&self) -> String {
-        let intake = &self.receiver.intake;
+        let intake = &self.intake;
         let mut page = Exposition::default();
         intake.counters().write(&mut page);
         let in_flight = intake.budget().used();
@@ -222,6 +311,7 @@ impl Probe {
             "Bytes of requests being received or made durable.",
             in_flight,
         );
+        self.lines.write(&mut page);
         self.keep.write(&mut page);
         let mut series = intake.series().lock().unwrap_or_else(PoisonError::into_inner);
         page.single("throughline_metric_series", Kind::Gauge, "Metric series in memory.", series.len());
@@ -236,6 +326,25 @@ impl Probe {
     pub fn readiness(&self) -> Result<(), String> {
         self.keep.readiness()
     }
+
+    /// What each pipeline that samples knows of a trace. Reads the journal: off the runtime's threads.
+    #[must_use]
+    pub fn standings(&self, trace: TraceId) -> Vec<Standing> {
+        self.lines.standings(trace)
+    }
+
+    /// Figures of samplers and exporters.
+    #[must_use]
+    pub fn picture(&self) -> Picture {
+        self.lines.picture(self.intake.counters().accepted(Signal::Traces))
+    }
+
+    /// When the oldest request arrived that late spans and links can still reach; `None` if nothing samples. Reads the
+    /// journal: off the runtime's threads.
+    #[must_use]
+    pub fn look_back(&self) -> Option<UnixNanos> {
+        self.lines.look_back()
+    }
 }
 
 async fn listen(which: Listener, addr: SocketAddr) -> Result<Bound, StartError> {
@@ -245,43 +354,99 @@ async fn listen(which: Listener, addr: SocketAddr) -> Result<Bound, StartError> 
     })
 }
 
+fn default_topology(config: &Config) -> Topology {
+    Topology::store_everything(topology::Receiver {
+        name: "otlp".to_owned(),
+        grpc: Some(config.grpc),
+        http: Some(config.http),
+        cors_origins: config.cors_origins.clone(),
+    })
+}
+
+/// Binds every receiver's ports, each with the receiver's number.
+async fn listen_all(topology: &Topology) -> Result<Vec<(u16, Bound)>, StartError> {
+    let mut bound = Vec::new();
+    for (number, receiver) in (0_u16..).zip(&topology.receivers) {
+        for (which, address) in [(Listener::Grpc, receiver.grpc), (Listener::Http, receiver.http)] {
+            if let Some(address) = address {
+                bound.push((number, listen(which, address).await?));
+            }
+        }
+    }
+    Ok(bound)
+}
+
+fn addresses(bound: &[(u16, Bound)]) -> Addresses {
+    let first = |which| bound.iter().find(|(_, bound)| bound.which == which).map(|(_, bound)| bound.address);
+    Addresses { grpc: first(Listener::Grpc), http: first(Listener::Http) }
+}
+
+fn receivers(topology: &Topology, bound: &[(u16, Bound)]) -> Vec<(String, Addresses)> {
+    let listening = |(number, receiver): (u16, &topology::Receiver)| {
+        let of = |which| {
+            bound.iter().find(|(at, it)| *at == number && it.which == which).map(|(_, bound)| bound.address)
+        };
+        (receiver.name.clone(), Addresses { grpc: of(Listener::Grpc), http: of(Listener::Http) })
+    };
+    (0_u16..).zip(&topology.receivers).map(listening).collect()
+}
+
+/// Runs what waits for a disk off the runtime's threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StartError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| StartError::Thread(io::Error::other(error)))
+}
+
 struct Opened {
     store: Arc<Store>,
     journal: Journal,
     keep: Arc<Keep>,
+    built: Built,
+    ledger: Arc<Ledger>,
 }
 
 impl Opened {
-    /// Opening reads disks: off the runtime's threads.
-    async fn open(folder: &Folder, config: &Config, fs: Arc<dyn Fs>) -> Result<Self, StartError> {
+    async fn open(
+        folder: &Folder,
+        config: &Config,
+        topology: Topology,
+        fs: Arc<dyn Fs>,
+    ) -> Result<Self, StartError> {
         let (path, store_dir, journal_dir) = (folder.path().to_path_buf(), folder.store(), folder.journal());
         let config = config.clone();
-        let open = move || {
+        blocking(move || {
             let options = StoreOptions {
                 retention_age: config.retention_age,
                 retention_bytes: config.retention_bytes,
                 ..StoreOptions::default()
             };
             let store = Arc::new(Store::open(&store_dir, options).map_err(StartError::Store)?);
-            let options = journal_options(&config, store.committed());
+            let options = journal_options(&config, &topology, store.committed());
             let (journal, recovery) = Journal::open(fs, &journal_dir, options)?;
             let Limits { queue_bytes, commit_every, .. } = config.limits;
             let bounds = Bounds { queue_bytes, commit_every };
-            let keep = Keep::recovered(journal.clone(), Arc::clone(&store), path, bounds, &recovery);
-            Ok(Self { store, journal, keep })
-        };
-        tokio::task::spawn_blocking(open)
-            .await
-            .map_err(|error| StartError::Thread(io::Error::other(error)))?
+            let feeds = build::feeds(&topology);
+            let keep = Keep::recovered(journal.clone(), Arc::clone(&store), path, bounds, feeds, &recovery);
+            let built = build::build(&topology, &journal, &keep, &config);
+            let ledger = Ledger::new(journal.clone(), Arc::clone(&built.lines));
+            Ok(Self { store, journal, keep, built, ledger })
+        })
+        .await?
     }
 }
 
-fn journal_options(config: &Config, committed: Option<u64>) -> Options {
+fn journal_options(config: &Config, topology: &Topology, committed: Option<u64>) -> Options {
+    let writes_books = topology.pipelines.iter().any(|pipeline| {
+        pipeline.sampling.is_some()
+            || pipeline.ends.iter().any(|end| matches!(end, topology::End::Exporter(_)))
+    });
     let segment = (config.limits.message_bytes.saturating_mul(2)).max(SEGMENT_BYTES).next_multiple_of(4096);
     Options {
         segment_bytes: u32::try_from(segment).unwrap_or(u32::MAX),
         cap_bytes: config.journal_bytes,
         durability: config.durability,
+        look_back_bytes: config.look_back_bytes,
+        reserve_segments: u32::from(writes_books),
+        consumers: vec![STORE.to_owned()],
         after: committed.map(Position),
         ..Options::default()
     }

@@ -1,10 +1,13 @@
 //! What the backend can be told, and what it does when told nothing. Owns the defaults; reads no file and no environment.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use throughline_journal::Durability;
+
+use crate::topology::Topology;
 
 const MIB: usize = 1024 * 1024;
 const GIB: u64 = 1024 * 1024 * 1024;
@@ -26,11 +29,23 @@ pub struct Config {
     pub retention_bytes: u64,
     /// The journal refuses requests (retryably) rather than grow beyond this. Default 1 GiB.
     pub journal_bytes: u64,
+    /// What nobody needs any more stays in the journal while it is smaller than this: so far back late spans find their
+    /// trace's decision, and linked traces can be brought back. Default 0 without a sampling pipeline.
+    pub look_back_bytes: u64,
     /// Origins a browser may send from (`Access-Control-Allow-Origin`). Default none: cross-origin requests get no CORS answer.
     pub cors_origins: Vec<String>,
     /// Host names that OTLP over HTTP is received under, besides IP addresses, `localhost`, names without a dot and those
     /// under `.internal`. Default none: under any other name a web page could write through its visitor's browser.
     pub allow_hosts: Vec<String>,
+    /// What runs between receiving and the ends. `None`, the default: one receiver at `grpc` and `http`, and everything
+    /// into the store.
+    pub topology: Option<Topology>,
+    /// Threads that decide, for each pipeline that samples. Default: one for each core.
+    pub shards: usize,
+    /// After a restart no trace is decided sooner than this: clients are still sending what was not acknowledged. Default 5 s.
+    pub grace: Duration,
+    /// Where `debug` exporters write. Default nowhere: who prints is the caller's to say.
+    pub debug_output: fn() -> Box<dyn io::Write + Send>,
     /// What one peer, and all peers together, may ask for.
     pub limits: Limits,
 }
@@ -85,8 +100,13 @@ impl Default for Config {
             retention_age: Duration::from_secs(7 * 24 * 3600),
             retention_bytes: 10 * GIB,
             journal_bytes: GIB,
+            look_back_bytes: 0,
             cors_origins: Vec::new(),
             allow_hosts: Vec::new(),
+            topology: None,
+            shards: std::thread::available_parallelism().map_or(1, usize::from),
+            grace: Duration::from_secs(5),
+            debug_output: || Box::new(io::sink()),
             limits: Limits::default(),
         }
     }

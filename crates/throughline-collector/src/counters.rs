@@ -63,6 +63,12 @@ impl Counters {
         }
     }
 
+    /// How many items of a signal were accepted, over all listeners.
+    pub(crate) fn accepted(&self, signal: Signal) -> u64 {
+        let of = |listener| self.signal(listener, signal).accepted.load(Ordering::Relaxed);
+        Listener::ALL.into_iter().map(of).sum()
+    }
+
     /// Adds all of them to a page, those at zero too: an alert on a rate needs the series from the start.
     pub(crate) fn write(&self, page: &mut Exposition) {
         for signal in SIGNALS {

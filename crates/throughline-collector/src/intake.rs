@@ -17,20 +17,17 @@ use tokio::sync::oneshot;
 use crate::budget::Budget;
 use crate::config::Limits;
 use crate::counters::Counters;
-use crate::keep::Keep;
-use crate::pipeline::Durable;
+use crate::lines::{Lines, Scanned};
+use crate::pipeline::{Content, Durable};
 use crate::receive::Listener;
 use crate::refusal::Refusal;
+use crate::sampler::keys;
 use crate::series::Series;
 
-/// Version of the value that stands beside each trace id in the journal's index: this byte, then the number of the
-/// record's spans (or log records) of that trace, four bytes, little-endian.
-const KEY_VALUE_VERSION: u8 = 1;
-
-/// The way in, shared by all connections.
+/// The way in, shared by all receivers.
 pub(crate) struct Intake {
     journal: Journal,
-    keep: Arc<Keep>,
+    lines: Arc<Lines>,
     series: Mutex<Series>,
     counters: Counters,
     budget: Arc<Budget>,
@@ -51,10 +48,10 @@ pub(crate) struct Rejected {
 }
 
 impl Intake {
-    pub(crate) fn new(journal: Journal, keep: Arc<Keep>, limits: Limits) -> Self {
+    pub(crate) fn new(journal: Journal, lines: Arc<Lines>, limits: Limits) -> Self {
         Self {
             journal,
-            keep,
+            lines,
             series: Mutex::new(Series::new(limits.series, limits.series_age)),
             counters: Counters::default(),
             budget: Budget::new(limits.in_flight_bytes),
@@ -78,32 +75,35 @@ impl Intake {
         &self.series
     }
 
-    /// Takes one inflated protobuf request. When this returns, what it says is true and stays true.
+    /// Takes one inflated protobuf request of receiver `from`. When this returns, what it says is true and stays true.
     pub(crate) async fn take(
         &self,
+        from: u16,
         listener: Listener,
         signal: Signal,
         request: Bytes,
     ) -> Result<Accepted, Refusal> {
+        if !self.lines.wants(from, signal) {
+            return Err(Refusal::NoPipeline(signal));
+        }
         match signal {
             Signal::Metrics => self.measure(listener, &request),
-            Signal::Traces => self.journal(listener, signal, RecordKind::Spans, request).await,
-            Signal::Logs => self.journal(listener, signal, RecordKind::Logs, request).await,
+            Signal::Traces | Signal::Logs => self.journal(from, listener, signal, request).await,
         }
     }
 
     async fn journal(
         &self,
+        from: u16,
         listener: Listener,
         signal: Signal,
-        kind: RecordKind,
         request: Bytes,
     ) -> Result<Accepted, Refusal> {
         let counts = check(signal, &request).map_err(|error| not_otlp(signal, error))?;
         let counter = self.counters.signal(listener, signal);
         let kept = counts.items - counts.rejected;
         if kept > 0 {
-            if let Err(refusal) = self.append(signal, kind, request).await {
+            if let Err(refusal) = self.append(from, signal, kept, request).await {
                 counter.refuse(counts.items);
                 return Err(refusal);
             }
@@ -117,17 +117,26 @@ impl Intake {
         Ok(Accepted { rejected })
     }
 
-    /// Appends and waits until the record is durable. The ingest queue is fed by the journal's own thread, so a client
-    /// that goes away while waiting changes nothing: what is durable is kept.
-    async fn append(&self, signal: Signal, kind: RecordKind, request: Bytes) -> Result<(), Refusal> {
-        let keys = trace_keys(signal, &request).map_err(|error| not_otlp(signal, error))?;
+    /// Appends and waits until the record is durable. The pipelines are fed by the journal's own thread, so a client that
+    /// goes away while waiting changes nothing: what is durable is kept.
+    async fn append(&self, from: u16, signal: Signal, items: u64, request: Bytes) -> Result<(), Refusal> {
+        if !self.lines.have_room(from) {
+            return Err(Refusal::Unavailable(
+                "too many traces wait for their decision; try again".to_owned(),
+            ));
+        }
+        let scanned = self.scan(from, signal, &request).map_err(|error| not_otlp(signal, error))?;
         let arrived = wall_clock();
-        let record = Record { keys, ..Record::new(kind, arrived.0, request.clone()) };
+        let kind = if signal == Signal::Logs { RecordKind::Logs } else { RecordKind::Spans };
+        let keys = scanned.keys.clone();
+        let record = Record { keys, pipeline: from, ..Record::new(kind, arrived.0, request.clone()) };
         let (durable, wait) = oneshot::channel();
-        let keep = Arc::clone(&self.keep);
+        let lines = Arc::clone(&self.lines);
         let appended = self.journal.append(record, move |result| {
             let result = result.map(|position| {
-                keep.durable(Durable { position: position.0, signal, arrived, payload: request });
+                let content = Content::Here(request);
+                let request = Durable { position: position.0, signal, arrived, content };
+                lines.durable(from, items, request, scanned);
             });
             // The client may be gone.
             let _ = durable.send(result);
@@ -136,10 +145,21 @@ impl Intake {
             Ok(()) => wait.await.unwrap_or(Err(AppendError::Refused(Refused::Closed))),
             Err(refused) => Err(AppendError::Refused(refused)),
         };
-        if let Err(AppendError::Refused(Refused::Full(Full::Disk(_)))) = outcome {
-            self.keep.disk_full();
+        if let Err(AppendError::Refused(Refused::Full(Full::Disk(_)))) = outcome
+            && let Some(keep) = &self.lines.keep
+        {
+            keep.disk_full();
         }
         outcome.map_err(|error| refusal(&error))
+    }
+
+    /// The keys a request is found by, and what samplers want to know of it.
+    fn scan(&self, from: u16, signal: Signal, request: &[u8]) -> Result<Scanned, WireError> {
+        let scanned = if signal == Signal::Traces { self.lines.scan(from, request)? } else { None };
+        match scanned {
+            Some(scanned) => Ok(scanned),
+            None => Ok(Scanned::of_keys(trace_keys(signal, request)?)),
+        }
     }
 
     fn measure(&self, listener: Listener, request: &[u8]) -> Result<Accepted, Refusal> {
@@ -179,10 +199,10 @@ fn refusal(error: &AppendError) -> Refusal {
 
 /// Each trace of the request with how many of its spans or records there are.
 fn trace_keys(signal: Signal, request: &[u8]) -> Result<Keys, WireError> {
-    let mut traces: BTreeMap<[u8; 16], u32> = BTreeMap::new();
+    let mut traces: BTreeMap<TraceId, u32> = BTreeMap::new();
     let mut count = |id: &[u8]| {
         if let Some(id) = TraceId::from_slice(id) {
-            *traces.entry(id.bytes()).or_default() += 1;
+            *traces.entry(id).or_default() += 1;
         }
         Ok(())
     };
@@ -193,8 +213,7 @@ fn trace_keys(signal: Signal, request: &[u8]) -> Result<Keys, WireError> {
     }
     let mut keys = Keys::default();
     for (trace, count) in traces {
-        let [a, b, c, d] = count.to_le_bytes();
-        keys.push(trace, &[KEY_VALUE_VERSION, a, b, c, d]);
+        keys::push_holds(&mut keys, trace, count);
     }
     Ok(keys)
 }

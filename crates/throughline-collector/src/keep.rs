@@ -4,6 +4,7 @@
 //! retention, so that a commit never delays a span's way into the page. A store that fails is asked again: meanwhile
 //! requests are acknowledged into the journal until that is full and refuses, so nothing acknowledged is lost.
 
+mod ingest;
 mod report;
 mod room;
 
@@ -13,12 +14,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use throughline_journal::{Consumer, Journal, OwnedRecord, Position, RecordKind, Recovery};
-use throughline_otlp::{Signal, TraceId, UnixNanos};
-use throughline_store::{Ingest, Store, StoreError};
+use throughline_journal::{Journal, Recovery};
+use throughline_otlp::{Signal, TraceId};
+use throughline_store::Store;
 use tokio::sync::{broadcast, watch};
 
-use crate::pipeline::{Bounds, Durable, Pipeline, Step};
+use crate::delivery::queue::{Queue, Unit};
+use crate::intake::wall_clock;
+use crate::pipeline::{Bounds, Content, Durable, Pipeline};
 
 /// Between two looks at the store's age and size.
 const RETENTION_EVERY: Duration = Duration::from_secs(30);
@@ -49,10 +52,34 @@ impl Health {
     }
 }
 
+/// What of the journal belongs into the store.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Feeds {
+    /// Receivers all of whose spans do.
+    pub(crate) traces: Vec<u16>,
+    /// Receivers all of whose log records do.
+    pub(crate) logs: Vec<u16>,
+    /// Pipelines whose kept spans do.
+    pub(crate) kept: Vec<String>,
+}
+
+impl Feeds {
+    /// Whether everything of this signal that comes through this receiver belongs into the store.
+    pub(crate) fn take(&self, intake: u16, signal: Signal) -> bool {
+        match signal {
+            Signal::Traces => self.traces.contains(&intake),
+            Signal::Logs => self.logs.contains(&intake),
+            Signal::Metrics => false,
+        }
+    }
+}
+
 /// Journal, store and the state between them.
 pub(crate) struct Keep {
     journal: Journal,
-    consumer: Consumer,
+    feeds: Feeds,
+    /// What of the journal the store still needs.
+    claims: Mutex<Queue>,
     store: Arc<Store>,
     /// Where the free space is asked for.
     folder: PathBuf,
@@ -107,18 +134,20 @@ impl Keep {
         store: Arc<Store>,
         folder: PathBuf,
         bounds: Bounds,
+        feeds: Feeds,
         recovery: &Recovery,
     ) -> Arc<Self> {
         report::say(recovery, &store.stats());
         let committed = store.committed();
-        let consumer = journal.consumer("store", committed.map(Position));
+        let claims = Mutex::new(Queue::starting_at(committed.map_or(0, |committed| committed + 1)));
         let end = recovery.last.map(|position| position.0);
         let pipeline = Pipeline::new(bounds, committed, end);
         let health = Health { recovering: pipeline.is_behind(), ..Health::default() };
         let counts = Counts { quarantined: recovery.quarantined.len() as u64, ..Counts::default() };
         Arc::new(Self {
             journal,
-            consumer,
+            feeds,
+            claims,
             store,
             folder,
             arrivals: broadcast::Sender::new(ARRIVALS),
@@ -142,8 +171,47 @@ impl Keep {
 
     /// Called by the journal's thread, in order of position: queues and returns, whatever the store does.
     pub(crate) fn durable(&self, request: Durable) {
+        let position = request.position;
+        self.claims().push(Unit { position, needs_from: position, items: 1 });
         self.state().pipeline.durable(request);
         self.ingest_due.notify_one();
+    }
+
+    /// As [`Keep::durable`], for a record of decisions in a pipeline that ends here.
+    pub(crate) fn decided(&self, unit: Unit) {
+        if unit.items == 0 {
+            return self.pass(unit.position);
+        }
+        let (position, arrived) = (unit.position, wall_clock());
+        self.claims().push(unit);
+        let request = Durable { position, signal: Signal::Traces, arrived, content: Content::InJournal };
+        self.state().pipeline.durable(request);
+        self.ingest_due.notify_one();
+    }
+
+    /// A record that holds nothing for the store.
+    pub(crate) fn pass(&self, position: u64) {
+        self.claims().pass(position);
+    }
+
+    /// A record that was in the journal at start: it is read back where the store has not got it, and until then needed.
+    pub(crate) fn restored(&self, unit: Unit) {
+        self.claims().push(unit);
+    }
+
+    /// What of the journal belongs into the store.
+    pub(crate) fn feeds(&self) -> &Feeds {
+        &self.feeds
+    }
+
+    /// Newest position on the store's disk.
+    pub(crate) fn committed(&self) -> Option<u64> {
+        self.store.committed()
+    }
+
+    /// Lowest position that must stay readable for the store.
+    pub(crate) fn needs_from(&self) -> u64 {
+        self.claims().needs_from()
     }
 
     pub(crate) fn arrivals(&self) -> broadcast::Receiver<Arc<Vec<TraceId>>> {
@@ -166,99 +234,6 @@ impl Keep {
         }
         let _guard = Guard(self);
         body(self);
-    }
-
-    fn run_ingest(&self) {
-        while let Some(step) = self.next_step() {
-            match step {
-                Step::Ingest(request) => {
-                    self.ingest(request.position, request.arrived, request.signal, &request.payload)
-                }
-                Step::ReadBack { after, through } => self.read_back(after, through),
-                Step::Wait => {}
-            }
-            // The first step after a restart reads back all there was.
-            self.health.send_if_modified(|health| std::mem::take(&mut health.recovering));
-        }
-    }
-
-    /// Waits for something to do; `None` is the end.
-    fn next_step(&self) -> Option<Step> {
-        let mut state = self.state();
-        loop {
-            if state.stop == Stop::Now {
-                return None;
-            }
-            match state.pipeline.next() {
-                Step::Wait if state.stop == Stop::Drain => return None,
-                Step::Wait => {
-                    state = self.ingest_due.wait(state).unwrap_or_else(PoisonError::into_inner);
-                }
-                Step::ReadBack { .. } if state.stop == Stop::Drain => return None,
-                step => return Some(step),
-            }
-        }
-    }
-
-    fn read_back(&self, after: Option<u64>, through: u64) {
-        let records = match after {
-            Some(after) => self.journal.records_after(Position(after)),
-            None => self.journal.records_from(Position(0)),
-        };
-        for record in records {
-            if self.state().stop > Stop::No {
-                return;
-            }
-            match record {
-                Ok(record) if record.position.0 > through => return,
-                Ok(record) => self.ingest_record(&record),
-                // Opening the journal has found and reported it already.
-                Err(_) if self.health.borrow().recovering => {}
-                Err(error) => self.quarantine(&error),
-            }
-        }
-    }
-
-    fn ingest_record(&self, record: &OwnedRecord) {
-        let signal = match record.kind {
-            RecordKind::Spans => Signal::Traces,
-            RecordKind::Logs => Signal::Logs,
-            RecordKind::Decisions | RecordKind::ExporterAcknowledgement | RecordKind::Mark => return,
-        };
-        self.ingest(record.position.0, UnixNanos(record.arrived), signal, &record.payload);
-    }
-
-    /// Until the store has it, or the end. A failing disk is tried again for as long as it takes.
-    fn ingest(&self, position: u64, arrived: UnixNanos, signal: Signal, otlp: &[u8]) {
-        loop {
-            match self.store.ingest(Ingest { position, arrived, signal, otlp }) {
-                Ok(traces) => return self.kept(position, traces),
-                Err(error @ (StoreError::Wire { .. } | StoreError::Metrics { .. })) => {
-                    self.quarantine(&error);
-                    return self.kept(position, Vec::new());
-                }
-                Err(error) => {
-                    self.store_failed(&error);
-                    if self.pause(RETRY_EVERY) > Stop::No {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    fn kept(&self, position: u64, traces: Vec<TraceId>) {
-        // The store commits by itself when its memory is full.
-        let (committed, now) = (self.store.committed(), self.opened.elapsed());
-        let release = {
-            let mut state = self.state();
-            state.pipeline.ingested(position, now);
-            state.pipeline.committed(committed, committed, now)
-        };
-        self.release(release);
-        self.commit_due.notify_one();
-        // Last, so that whoever hears of it finds everything up to date. Nobody may be listening.
-        let _ = self.arrivals.send(Arc::new(traces));
     }
 
     fn run_commit(&self) {
@@ -317,7 +292,7 @@ impl Keep {
     /// The store's disk has moved on, so it works, and the journal may reuse what it held until here.
     fn release(&self, through: Option<u64>) {
         if let Some(through) = through {
-            self.journal.release(&self.consumer, Position(through));
+            self.claims().acknowledge_through(through);
             self.store_works();
         }
     }
@@ -345,6 +320,10 @@ impl Keep {
         self.health.send_modify(|health| health.stopping = true);
         self.ingest_due.notify_all();
         self.commit_due.notify_all();
+    }
+
+    fn claims(&self) -> MutexGuard<'_, Queue> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -17,7 +17,25 @@ pub(crate) struct Durable {
     pub(crate) position: u64,
     pub(crate) signal: Signal,
     pub(crate) arrived: UnixNanos,
-    pub(crate) payload: Bytes,
+    pub(crate) content: Content,
+}
+
+/// Where a request's bytes are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Still in memory.
+    Here(Bytes),
+    /// In the journal, at its position or where the decisions at its position say.
+    InJournal,
+}
+
+impl Content {
+    fn len(&self) -> usize {
+        match self {
+            Self::Here(bytes) => bytes.len(),
+            Self::InJournal => 0,
+        }
+    }
 }
 
 /// What the ingesting side does next.
@@ -98,7 +116,7 @@ impl Pipeline {
     /// The journal says that a request is durable. Positions rise from call to call.
     pub(crate) fn durable(&mut self, request: Durable) {
         let position = request.position;
-        let size = request.payload.len();
+        let size = request.content.len();
         if self.behind.is_none() && self.queued_bytes.saturating_add(size) <= self.bounds.queue_bytes {
             self.queued_bytes += size;
             self.queue.push_back(request);
@@ -119,7 +137,7 @@ impl Pipeline {
     /// What to do next. The caller does it before asking again.
     pub(crate) fn next(&mut self) -> Step {
         if let Some(request) = self.queue.pop_front() {
-            self.queued_bytes -= request.payload.len();
+            self.queued_bytes -= request.content.len();
             return Step::Ingest(request);
         }
         match (self.behind.take(), self.durable) {

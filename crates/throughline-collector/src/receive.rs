@@ -64,9 +64,11 @@ impl fmt::Display for Listener {
     }
 }
 
-/// What every request needs, shared by all connections.
+/// What every request needs, shared by all connections of one receiver.
 pub(crate) struct Receiver {
-    pub(crate) intake: Intake,
+    /// Its number in the journal's records.
+    pub(crate) number: u16,
+    pub(crate) intake: Arc<Intake>,
     pub(crate) cors_origins: Vec<String>,
     pub(crate) allow_hosts: Vec<String>,
 }

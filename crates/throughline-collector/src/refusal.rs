@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use throughline_otlp::Signal;
 use throughline_otlp::wire::{put_bytes, put_tag, put_varint};
 
 /// How long a sender should wait; exporters add their own jitter and growth.
@@ -27,6 +28,8 @@ pub(crate) enum Refusal {
     Slow,
     /// No such method or path.
     UnknownPath(String),
+    /// No pipeline of the configuration takes this signal from this receiver.
+    NoPipeline(Signal),
     /// HTTP only: not a POST.
     Method,
     /// HTTP only: neither protobuf nor JSON.
@@ -47,6 +50,7 @@ impl Refusal {
             Self::Unavailable(_) => "unavailable",
             Self::Slow => "slow",
             Self::UnknownPath(_) => "unknown_path",
+            Self::NoPipeline(_) => "no_pipeline",
             Self::Method => "method",
             Self::ContentType(_) => "content_type",
             Self::Encoding(_) => "encoding",
@@ -55,13 +59,14 @@ impl Refusal {
     }
 
     /// Every [`Refusal::reason`], so that each is exported from the start, with zero.
-    pub(crate) const REASONS: [&'static str; 10] = [
+    pub(crate) const REASONS: [&'static str; 11] = [
         "malformed",
         "too_large",
         "busy",
         "unavailable",
         "slow",
         "unknown_path",
+        "no_pipeline",
         "method",
         "content_type",
         "encoding",
@@ -80,6 +85,9 @@ impl Refusal {
             Self::Slow => "request body did not arrive in time".to_owned(),
             Self::UnknownPath(path) => {
                 format!("unknown path {path}; OTLP traces, logs and metrics are served")
+            }
+            Self::NoPipeline(signal) => {
+                format!("no pipeline of this configuration takes {signal:?} from this receiver")
             }
             Self::Method => "method not allowed; use POST".to_owned(),
             Self::ContentType(found) => {
@@ -101,7 +109,7 @@ impl Refusal {
             Self::Slow => 4,                                               // DEADLINE_EXCEEDED
             Self::Host(_) => 7,                                            // PERMISSION_DENIED
             Self::TooLarge { .. } | Self::Busy => 8,                       // RESOURCE_EXHAUSTED
-            Self::UnknownPath(_) | Self::Encoding(_) => 12,                // UNIMPLEMENTED
+            Self::UnknownPath(_) | Self::NoPipeline(_) | Self::Encoding(_) => 12, // UNIMPLEMENTED
             Self::Unavailable(_) => 14,                                    // UNAVAILABLE
         }
     }
@@ -114,7 +122,7 @@ impl Refusal {
             Self::Busy => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
-            Self::UnknownPath(_) => StatusCode::NOT_FOUND,
+            Self::UnknownPath(_) | Self::NoPipeline(_) => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::ContentType(_) | Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         }
@@ -178,6 +186,7 @@ mod tests {
             Refusal::Unavailable("full".to_owned()),
             Refusal::Slow,
             Refusal::UnknownPath("/x".to_owned()),
+            Refusal::NoPipeline(Signal::Logs),
             Refusal::Method,
             Refusal::ContentType("text/plain".to_owned()),
             Refusal::Encoding("br".to_owned()),

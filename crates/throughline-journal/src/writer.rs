@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     Durability, Full, Options, Position, Refused,
-    catalog::{Catalog, Next},
+    catalog::Catalog,
     entry::{Entry, Placement},
     format::{Identity, PAGE, RECORD_HEADER_BYTES, align},
     fs::{Fs, write_all},
@@ -23,6 +23,8 @@ use crate::{
     segment::{self, Extent, SegmentFile},
     stats::Counters,
 };
+
+mod files;
 
 /// The writing side of a journal.
 pub(crate) struct Writer {
@@ -204,33 +206,6 @@ impl Writer {
         self.begin(file)
     }
 
-    /// A file for the next segment, and whether it is of the reserve.
-    fn obtain(&mut self, may_use_reserve: bool) -> Result<(Arc<SegmentFile>, bool), Obstacle> {
-        let obstacle = match self.catalog.next() {
-            Next::Reuse(file) => {
-                self.counters.recycled.add(1);
-                return Ok((file, false));
-            }
-            Next::Create => match self.create() {
-                Ok(file) => return Ok((file, false)),
-                Err(obstacle) => obstacle,
-            },
-            Next::Pinned(consumer) => Obstacle::Refused(Refused::Full(Full::Cap(consumer))),
-        };
-        let reserve = if may_use_reserve { self.catalog.take_reserve() } else { None };
-        reserve.map(|file| (file, true)).ok_or(obstacle)
-    }
-
-    /// Makes the files of the reserve. Without room for them there is none: said by the first refusal, not here.
-    pub(crate) fn reserve(&mut self) {
-        for _ in 0..self.catalog.reserve_lacks() {
-            match self.create() {
-                Ok(file) => self.catalog.give_back(file),
-                Err(_) => return,
-            }
-        }
-    }
-
     fn stage(&mut self, entry: Entry) {
         let Some(tail) = &mut self.tail else { return };
         let Progress { cursor: at, extent, pairs, value_bytes } = tail.progress;
@@ -336,24 +311,6 @@ impl Writer {
             reserved,
         });
         Ok(())
-    }
-
-    /// A new file; if there is no room for one, a released segment that look-back would have kept.
-    fn create(&mut self) -> Result<Arc<SegmentFile>, Obstacle> {
-        let slot = self.numbering.next_slot;
-        let created = SegmentFile::create(self.fs.as_ref(), &self.dir, slot, self.segment_bytes);
-        let taken = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
-        if created.as_ref().map_or_else(taken, |_| true) {
-            self.numbering.next_slot = slot.saturating_add(1);
-        }
-        match created {
-            Ok(file) => Ok(Arc::new(file)),
-            Err(error) => self.catalog.take_released().ok_or_else(|| {
-                let path = segment::path(&self.dir, slot);
-                let why = format!("cannot create {}: {error}", path.display());
-                Obstacle::Refused(Refused::Full(Full::Disk(why.into())))
-            }),
-        }
     }
 }
 

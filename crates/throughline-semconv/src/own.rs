@@ -35,3 +35,5 @@ pub const MESSAGE_TRACE_ID: &str = "throughline.message.trace_id";
 pub const MESSAGE_SPAN_ID: &str = "throughline.message.span_id";
 /// `true` if a message's `x-tenant-id` and its baggage's `tenant.id` differ; the header wins.
 pub const TENANT_CONFLICT: &str = "throughline.tenant.conflict";
+/// Why tail sampling kept the span's trace: the policy's name, or `linked from <trace id>`. On spans in the store.
+pub const SAMPLING_REASON: &str = "throughline.sampling.reason";

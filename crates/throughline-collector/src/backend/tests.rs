@@ -7,6 +7,7 @@ mod http;
 mod pages;
 mod requests;
 mod restart;
+mod sampling;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;

@@ -279,13 +279,14 @@ impl OtlpExporter {
     }
 
     /// The head of the answer. A connection that was idle may have been closed by the other side just then: that is
-    /// found out by using it, and a new one is used in its place.
+    /// found out by using it, and another is used in its place, once.
     async fn answered(
         &self,
         route: &Route,
         request: Request<Payload>,
     ) -> Result<(Response<Incoming>, Sender), Failure> {
         let (head, body) = request.into_parts();
+        let mut replaced = false;
         loop {
             let (mut connection, origin) = route.connections.take().await?;
             let request =
@@ -294,9 +295,10 @@ impl OtlpExporter {
                 Ok(response) => return Ok((response, connection)),
                 Err(error) => {
                     route.connections.forget().await;
-                    if origin == connection::Origin::New {
+                    if replaced || origin == connection::Origin::New {
                         return Err(Failure::Broken(error));
                     }
+                    replaced = true;
                 }
             }
         }

@@ -27,7 +27,8 @@ fn keep(dir: &Path) -> Arc<Keep> {
     let disk = Arc::new(SimFs::new(1));
     let (journal, recovery) = Journal::open(disk, Path::new("/journal"), Options::default()).unwrap();
     let bounds = Bounds { queue_bytes: 1000, commit_every: Duration::from_secs(5) };
-    Keep::recovered(journal, store, dir.to_path_buf(), bounds, &recovery)
+    let feeds = Feeds { traces: vec![0], logs: vec![0], kept: Vec::new() };
+    Keep::recovered(journal, store, dir.to_path_buf(), bounds, feeds, &recovery)
 }
 
 #[test]

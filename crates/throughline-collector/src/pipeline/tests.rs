@@ -9,7 +9,7 @@ fn request(position: u64, size: usize) -> Durable {
         position,
         signal: Signal::Traces,
         arrived: UnixNanos(position),
-        payload: Bytes::from(vec![0; size]),
+        content: Content::Here(Bytes::from(vec![0; size])),
     }
 }
 

@@ -65,7 +65,7 @@ async fn export(receiver: &Receiver, request: Request<Incoming>) -> Result<Accep
         }
         (true, Some(other)) => return Err(Refusal::Encoding(String::from_utf8_lossy(other).into_owned())),
     };
-    intake.take(Listener::Grpc, signal, message).await
+    intake.take(receiver.number, Listener::Grpc, signal, message).await
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

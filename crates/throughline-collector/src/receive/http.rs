@@ -67,7 +67,7 @@ async fn export(
         Form::Protobuf => body,
         Form::Json => offload(body.len(), move || translate(signal, &body)).await?,
     };
-    Ok((signal, intake.take(Listener::Http, signal, message).await?))
+    Ok((signal, intake.take(receiver.number, Listener::Http, signal, message).await?))
 }
 
 fn translate(signal: Signal, text: &[u8]) -> Result<Bytes, Refusal> {

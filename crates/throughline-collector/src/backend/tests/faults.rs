@@ -32,13 +32,14 @@ async fn a_full_disk_is_a_retryable_refusal_and_passes() {
     let backend = start_on(config(), &disk).await;
     disk.set_capacity(Some(4096));
     let mut arrivals = backend.arrivals();
-    let mut client = Grpc::connect(backend.addresses().grpc).await;
+    let mut client = Grpc::connect(backend.addresses().grpc.unwrap()).await;
     let called = send(&mut client, 1).await;
     assert_eq!((called.status, called.retry), (UNAVAILABLE, true), "{}", called.message);
     assert!(called.message.starts_with("journal is full: no room on the disk: "), "{}", called.message);
 
     let body = traces(&[(1, 1, "a")]).encode_to_vec();
-    let answered = http(backend.addresses().http, Method::POST, "/v1/traces", &[PROTOBUF], body).await;
+    let answered =
+        http(backend.addresses().http.unwrap(), Method::POST, "/v1/traces", &[PROTOBUF], body).await;
     assert_eq!((answered.status, answered.header("retry-after")), (503, "1"));
     assert!(answered.body.windows(20).any(|window| window == b"google.rpc.RetryInfo"));
     let page = backend.metrics();
@@ -61,7 +62,7 @@ async fn a_failed_sync_stops_acknowledging_and_a_restart_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let disk = SimFs::new(2);
     let backend = start_on(at(dir.path()), &disk).await;
-    let mut client = Grpc::connect(backend.addresses().grpc).await;
+    let mut client = Grpc::connect(backend.addresses().grpc.unwrap()).await;
     assert_eq!(send(&mut client, 1).await.status, 0);
     disk.fail_syncs(1);
     for number in 2..4 {
@@ -75,7 +76,7 @@ async fn a_failed_sync_stops_acknowledging_and_a_restart_goes_on() {
     let backend = start_on(at(dir.path()), &disk.restart(Tear::Sectors)).await;
     assert_eq!(backend.readiness(), Ok(()));
     let mut arrivals = backend.arrivals();
-    let mut client = Grpc::connect(backend.addresses().grpc).await;
+    let mut client = Grpc::connect(backend.addresses().grpc.unwrap()).await;
     assert_eq!(send(&mut client, 4).await.status, 0);
     arrived(&mut arrivals, &[trace(4)]).await;
     assert_eq!(spans(&backend.store(), trace(1)), ["a"]);
@@ -87,7 +88,7 @@ async fn load_until_power_loss(backend: &Backend, disk: &SimFs) -> Vec<u64> {
     const CONNECTIONS: u64 = 4;
     let mut senders = JoinSet::new();
     for connection in 0..CONNECTIONS {
-        let mut client = Grpc::connect(backend.addresses().grpc).await;
+        let mut client = Grpc::connect(backend.addresses().grpc.unwrap()).await;
         let disk = disk.clone();
         senders.spawn(async move {
             let mut acknowledged = Vec::new();
@@ -135,7 +136,7 @@ async fn nothing_acknowledged_is_lost_over_a_power_loss() {
 async fn writes_that_fail_refuse_retryably() {
     let disk = SimFs::new(3);
     let backend = start_on(config(), &disk).await;
-    let mut client = Grpc::connect(backend.addresses().grpc).await;
+    let mut client = Grpc::connect(backend.addresses().grpc.unwrap()).await;
     assert_eq!(send(&mut client, 1).await.status, 0);
     disk.fail_write(0, ErrorKind::StorageFull);
     let called = send(&mut client, 2).await;
@@ -148,11 +149,12 @@ async fn writes_that_fail_refuse_retryably() {
 #[tokio::test]
 async fn too_much_in_flight_is_a_retryable_refusal() {
     let backend = start(limited(|limits| limits.in_flight_bytes = 1000)).await;
-    let mut client = Grpc::connect(backend.addresses().grpc).await;
+    let mut client = Grpc::connect(backend.addresses().grpc.unwrap()).await;
     let large = traces(&[(1, 1, &"x".repeat(2000))]).encode_to_vec();
     let called = client.export(TRACES, &large).await;
     assert_eq!((called.status, called.retry), (8, true), "{}", called.message);
-    let answered = http(backend.addresses().http, Method::POST, "/v1/traces", &[PROTOBUF], large).await;
+    let answered =
+        http(backend.addresses().http.unwrap(), Method::POST, "/v1/traces", &[PROTOBUF], large).await;
     assert_eq!((answered.status, answered.header("retry-after")), (429, "1"));
     assert_eq!(send(&mut client, 1).await.status, 0, "what was reserved is given back");
     backend.shutdown().await;
@@ -165,7 +167,7 @@ async fn a_damaged_record_is_counted_and_costs_no_other() {
     let mut uncommitted = at(dir.path());
     uncommitted.limits.commit_every = Duration::from_secs(3600);
     let backend = start_on(uncommitted, &disk).await;
-    let mut client = Grpc::connect(backend.addresses().grpc).await;
+    let mut client = Grpc::connect(backend.addresses().grpc.unwrap()).await;
     for (number, name) in [(0, "first"), (1, "victim"), (2, "last")] {
         assert_eq!(client.export(TRACES, &traces(&[(number, 1, name)]).encode_to_vec()).await.status, 0);
     }
@@ -200,7 +202,7 @@ async fn a_failing_store_fills_the_journal_and_recovers() {
     fs::write(&store_dir, "in the way").unwrap();
 
     let name = "x".repeat(500_000);
-    let mut client = Grpc::connect(backend.addresses().grpc).await;
+    let mut client = Grpc::connect(backend.addresses().grpc.unwrap()).await;
     let mut acknowledged = 0;
     let refused = loop {
         let called = client.export(TRACES, &traces(&[(acknowledged, 1, &name)]).encode_to_vec()).await;

@@ -15,7 +15,7 @@ type Wrong = (&'static str, Headers, bytes::Bytes, u32, &'static str);
 async fn every_signal_is_accepted_and_found() {
     let backend = start(config()).await;
     let mut arrivals = backend.arrivals();
-    let mut client = Grpc::connect(backend.addresses().grpc).await;
+    let mut client = Grpc::connect(backend.addresses().grpc.unwrap()).await;
     for (path, message) in [
         (TRACES, traces(&[(1, 1, "a"), (1, 2, "b"), (2, 3, "c")]).encode_to_vec()),
         (LOGS, logs(1, "hello").encode_to_vec()),
@@ -41,7 +41,7 @@ async fn every_signal_is_accepted_and_found() {
 async fn frames_may_be_split_and_compressed() {
     let backend = start(config()).await;
     let mut arrivals = backend.arrivals();
-    let mut client = Grpc::connect(backend.addresses().grpc).await;
+    let mut client = Grpc::connect(backend.addresses().grpc.unwrap()).await;
     let message = traces(&[(1, 1, &"long name ".repeat(20_000))]).encode_to_vec();
     let whole = framed(0, &message);
     let in_pieces = whole.chunks(1000).map(bytes::Bytes::copy_from_slice).collect();
@@ -61,7 +61,7 @@ async fn frames_may_be_split_and_compressed() {
 #[tokio::test]
 async fn what_is_wrong_is_said_and_nothing_of_it_is_kept() {
     let backend = start(limited(|limits| limits.message_bytes = 4096)).await;
-    let mut client = Grpc::connect(backend.addresses().grpc).await;
+    let mut client = Grpc::connect(backend.addresses().grpc.unwrap()).await;
     let good = traces(&[(1, 1, "a")]).encode_to_vec();
     let large = traces(&[(1, 1, &"x".repeat(5000))]).encode_to_vec();
     let cut = &good[..good.len() - 3];
@@ -101,7 +101,7 @@ async fn what_is_wrong_is_said_and_nothing_of_it_is_kept() {
 async fn invalid_ids_are_a_partial_success() {
     let backend = start(config()).await;
     let mut arrivals = backend.arrivals();
-    let mut client = Grpc::connect(backend.addresses().grpc).await;
+    let mut client = Grpc::connect(backend.addresses().grpc.unwrap()).await;
     let called = client.export(TRACES, &partly_invalid(1).encode_to_vec()).await;
     let why = b"trace id or span id is missing, all zero or of the wrong length";
     let length = u8::try_from(why.len()).unwrap();
@@ -128,7 +128,7 @@ async fn many_at_once_are_all_acknowledged_and_all_found() {
     let mut arrivals = backend.arrivals();
     let mut calls = JoinSet::new();
     for connection in 0..CONNECTIONS {
-        let client = Grpc::connect(backend.addresses().grpc).await;
+        let client = Grpc::connect(backend.addresses().grpc.unwrap()).await;
         for call in 0..CALLS {
             let mut client = client.clone();
             let number = connection * CALLS + call;

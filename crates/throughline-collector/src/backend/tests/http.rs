@@ -20,7 +20,7 @@ type Wrong = (Method, &'static str, Headers, Vec<u8>, u16, u32, &'static str);
 async fn every_signal_in_every_form_is_accepted_and_found() {
     let backend = start(config()).await;
     let mut arrivals = backend.arrivals();
-    let address = backend.addresses().http;
+    let address = backend.addresses().http.unwrap();
     for (path, protobuf, as_json) in [
         ("/v1/traces", traces(&[(1, 1, "a")]).encode_to_vec(), traces_json(1, 2, "b")),
         ("/v1/logs", logs(1, "proto").encode_to_vec(), logs_json(1, "json")),
@@ -49,7 +49,7 @@ async fn every_signal_in_every_form_is_accepted_and_found() {
 #[tokio::test]
 async fn what_is_wrong_is_said_in_the_encoding_asked() {
     let backend = start(limited(|limits| limits.message_bytes = 4096)).await;
-    let address = backend.addresses().http;
+    let address = backend.addresses().http.unwrap();
     let good = traces(&[(1, 1, "a")]).encode_to_vec();
     let bomb = gzip(&vec![b' '; 1 << 20]);
     let cases: [Wrong; 12] = [
@@ -139,7 +139,8 @@ async fn what_is_wrong_is_said_in_the_encoding_asked() {
 async fn invalid_ids_are_a_partial_success() {
     let backend = start(config()).await;
     let request = partly_invalid_json(1);
-    let answered = http(backend.addresses().http, Method::POST, "/v1/traces", &[JSON], request).await;
+    let answered =
+        http(backend.addresses().http.unwrap(), Method::POST, "/v1/traces", &[JSON], request).await;
     assert_eq!(answered.status, 200);
     let expected = serde_json::json!({ "partialSuccess": {
         "rejectedSpans": "1",
@@ -153,7 +154,7 @@ async fn invalid_ids_are_a_partial_success() {
 async fn browsers_may_send_from_configured_origins_only() {
     let origin = "https://shop.example".to_owned();
     let backend = start(Config { cors_origins: vec![origin.clone()], ..config() }).await;
-    let address = backend.addresses().http;
+    let address = backend.addresses().http.unwrap();
     for (from, status, allowed) in
         [(origin.as_str(), 204, origin.as_str()), ("https://evil.example", 405, "")]
     {
@@ -172,7 +173,7 @@ async fn a_page_under_another_name_writes_nothing() {
     let allowed =
         Config { cors_origins: vec![origin.to_owned()], allow_hosts: vec![ours.to_owned()], ..config() };
     let backend = start(allowed).await;
-    let address = backend.addresses().http;
+    let address = backend.addresses().http.unwrap();
     for (method, body) in [(Method::POST, traces_json(1, 1, "a")), (Method::OPTIONS, String::new())] {
         let headers = [JSON, ("host", "evil.com:4318"), ("origin", origin)];
         let answered = http(address, method, "/v1/traces", &headers, body).await;
@@ -195,7 +196,7 @@ async fn a_page_under_another_name_writes_nothing() {
 /// Sends `bytes` and nothing more; gives what comes back until the connection is closed.
 async fn stall(config: Config, bytes: &[u8]) -> String {
     let backend = start(config).await;
-    let mut stream = TcpStream::connect(backend.addresses().http).await.unwrap();
+    let mut stream = TcpStream::connect(backend.addresses().http.unwrap()).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
     timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();

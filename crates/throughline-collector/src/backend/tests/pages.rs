@@ -10,7 +10,7 @@ use super::*;
 async fn the_page_says_everything_from_the_start() {
     let backend = start(limited(|limits| limits.series = 2)).await;
     let mut arrivals = backend.arrivals();
-    let mut client = Grpc::connect(backend.addresses().grpc).await;
+    let mut client = Grpc::connect(backend.addresses().grpc.unwrap()).await;
     assert_eq!(client.export(TRACES, &partly_invalid(1).encode_to_vec()).await.status, 0);
     arrived(&mut arrivals, &[trace(1)]).await;
     let called = client.export(METRICS, &metrics("throughline.ready", &[5, 6, 7]).encode_to_vec()).await;

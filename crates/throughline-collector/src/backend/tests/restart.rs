@@ -20,7 +20,7 @@ fn request(number: u64) -> Vec<u8> {
 
 /// Sends every request; each is acknowledged.
 async fn send(backend: &Backend, requests: &[Vec<u8>]) {
-    let mut client = Grpc::connect(backend.addresses().grpc).await;
+    let mut client = Grpc::connect(backend.addresses().grpc.unwrap()).await;
     for request in requests {
         assert_eq!(client.export(TRACES, request).await.status, 0);
     }
@@ -74,7 +74,7 @@ async fn an_ephemeral_folder_goes_with_its_backend() {
 async fn taken_ports_and_folders_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let backend = start(at(dir.path())).await;
-    let Addresses { grpc, http } = backend.addresses();
+    let Addresses { grpc: Some(grpc), http: Some(http) } = backend.addresses() else { panic!("both listen") };
     let refused = |config: Config| async {
         Backend::start(config)
             .await

@@ -15,9 +15,9 @@ async fn our_own_receiver_takes_it() {
     let mut arrivals = backend.arrivals();
     let mut number = 0;
     for (protocol, address) in [
-        (Protocol::Grpc, addresses.grpc),
-        (Protocol::Http(Encoding::Proto), addresses.http),
-        (Protocol::Http(Encoding::Json), addresses.http),
+        (Protocol::Grpc, addresses.grpc.unwrap()),
+        (Protocol::Http(Encoding::Proto), addresses.http.unwrap()),
+        (Protocol::Http(Encoding::Json), addresses.http.unwrap()),
     ] {
         let exporter = OtlpExporter::new(plain(protocol, address)).unwrap();
         number += 1;

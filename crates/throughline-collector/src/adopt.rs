@@ -1,0 +1,194 @@
+//! From a checked [`Configuration`] to what runs: the one place that knows both. What the configuration may say and this
+//! build cannot do is refused here, by name, before anything starts; `validate` asks the same.
+
+mod sending;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use throughline_sampling::Plan;
+
+use crate::config::Config;
+use crate::configuration::{
+    ComponentId, Configuration, Exporter, HostPort, OtlpReceiver, Pipeline, Processor, Receiver, Throughline,
+};
+use crate::topology::{self, Batch, End, Topology};
+
+/// What a configuration asks for that cannot be done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{component}: {problem}")]
+pub struct AdoptError {
+    /// Which component, as in the configuration: `receivers::kafka/in`.
+    pub component: String,
+    /// What is wrong, and what to do.
+    pub problem: String,
+}
+
+impl Config {
+    /// What runs under this configuration. What it leaves open stays as in `defaults`.
+    ///
+    /// # Errors
+    /// [`AdoptError`] for each thing that this build cannot do.
+    pub fn adopt(configuration: &Configuration, defaults: Self) -> Result<Self, Vec<AdoptError>> {
+        let mut adopting = Adopting { configuration, errors: Vec::new(), receivers: BTreeMap::new() };
+        let topology = adopting.topology();
+        let Adopting { errors, .. } = adopting;
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let ours = configuration.throughline();
+        let mut config = extended(defaults, &ours);
+        for exporter in configuration.exporters.values() {
+            if let Exporter::Throughline(store) = exporter {
+                config.retention_age = store.retention_age.unwrap_or(config.retention_age);
+                config.retention_bytes = store.retention_bytes.unwrap_or(config.retention_bytes);
+            }
+        }
+        if topology.pipelines.iter().any(|pipeline| pipeline.sampling.is_some()) {
+            config.look_back_bytes = config.journal_bytes;
+        }
+        config.topology = Some(topology);
+        Ok(config)
+    }
+}
+
+fn extended(defaults: Config, ours: &Throughline) -> Config {
+    let mut config = defaults;
+    if let Some(data) = &ours.data {
+        config.data = data.clone();
+    }
+    config.durability = ours.durability.unwrap_or(config.durability);
+    config.journal_bytes = ours.journal_bytes.map_or(config.journal_bytes, u64::from);
+    config.shards = ours.shards.map_or(config.shards, usize::from);
+    config.grace = ours.restart_grace;
+    config.limits.drain = ours.drain;
+    config.allow_hosts.extend(ours.allow_hosts.iter().cloned());
+    config
+}
+
+struct Adopting<'a> {
+    configuration: &'a Configuration,
+    errors: Vec<AdoptError>,
+    /// Numbers of the receivers that pipelines use.
+    receivers: BTreeMap<ComponentId, u16>,
+}
+
+impl Adopting<'_> {
+    fn topology(&mut self) -> Topology {
+        let mut receivers = Vec::new();
+        for (id, receiver) in &self.configuration.receivers {
+            let used = |pipeline: &Pipeline| pipeline.receivers.contains(id);
+            if !self.configuration.service.pipelines.iter().any(used) {
+                continue;
+            }
+            let Ok(number) = u16::try_from(receivers.len()) else {
+                self.refuse("receivers", id, "there are more than 65,535 receivers".to_owned());
+                break;
+            };
+            if let Some(receiver) = self.receiver(id, receiver) {
+                self.receivers.insert(id.clone(), number);
+                receivers.push(receiver);
+            }
+        }
+        let pipelines = &self.configuration.service.pipelines;
+        let pipelines = pipelines.iter().map(|pipeline| self.pipeline(pipeline)).collect();
+        Topology { receivers, pipelines }
+    }
+
+    fn receiver(&mut self, id: &ComponentId, receiver: &Receiver) -> Option<topology::Receiver> {
+        match receiver {
+            Receiver::Otlp(otlp) => self.otlp_receiver(id, otlp),
+            Receiver::Kafka(_) => {
+                self.refuse("receivers", id, "receiving from Kafka is not built yet".to_owned());
+                None
+            }
+        }
+    }
+
+    fn otlp_receiver(&mut self, id: &ComponentId, otlp: &OtlpReceiver) -> Option<topology::Receiver> {
+        let before = self.errors.len();
+        let (grpc, http) = (otlp.grpc.as_ref(), otlp.http.as_ref());
+        let secured = grpc.is_some_and(|it| it.tls.is_some()) || http.is_some_and(|it| it.tls.is_some());
+        let guarded = grpc.is_some_and(|it| it.authenticator.is_some())
+            || http.is_some_and(|it| it.authenticator.is_some());
+        if secured || guarded {
+            self.refuse("receivers", id, "tls and auth of a receiver are not built yet".to_owned());
+        }
+        let grpc = grpc.and_then(|it| self.listen(id, &it.endpoint));
+        let cors = http.and_then(|it| it.cors.as_ref()).map(|cors| cors.origins.clone());
+        let http = http.and_then(|it| self.listen(id, &it.endpoint));
+        (self.errors.len() == before).then(|| topology::Receiver {
+            name: id.to_string(),
+            grpc,
+            http,
+            cors_origins: cors.unwrap_or_default(),
+        })
+    }
+
+    fn listen(&mut self, id: &ComponentId, endpoint: &HostPort) -> Option<SocketAddr> {
+        let address = endpoint.socket();
+        if address.is_none() {
+            let problem =
+                format!("{endpoint} is a name; listen on an address, such as 127.0.0.1:{}", endpoint.port);
+            self.refuse("receivers", id, problem);
+        }
+        address
+    }
+
+    fn pipeline(&mut self, pipeline: &Pipeline) -> topology::Pipeline {
+        let mut built = topology::Pipeline {
+            name: pipeline.id.to_string(),
+            signal: pipeline.id.signal,
+            receivers: pipeline.receivers.iter().filter_map(|id| self.receivers.get(id).copied()).collect(),
+            sampling: None,
+            memory: None,
+            batch: Batch::default(),
+            ends: Vec::new(),
+        };
+        for id in &pipeline.processors {
+            self.process(id, &mut built);
+        }
+        for id in &pipeline.exporters {
+            let Some(exporter) = self.configuration.exporters.get(id) else { continue };
+            match self.end(id, exporter) {
+                Ok(end) => built.ends.extend(end),
+                Err(problem) => self.refuse("exporters", id, problem),
+            }
+        }
+        built
+    }
+
+    fn process(&mut self, id: &ComponentId, pipeline: &mut topology::Pipeline) {
+        match self.configuration.processors.get(id) {
+            Some(Processor::TailSampling(settings)) => match Plan::compile(settings.clone()) {
+                Ok(plan) => pipeline.sampling = Some(Arc::new(plan)),
+                Err(error) => self.refuse("processors", id, error.to_string()),
+            },
+            Some(Processor::Batch(batch)) => {
+                let items = batch.most_items.map_or(batch.items, |most| most.min(batch.items.max(1)));
+                pipeline.batch = Batch { items: u64::from(items.max(1)), wait: batch.timeout };
+            }
+            Some(Processor::MemoryLimiter(limiter)) => pipeline.memory = Some(*limiter),
+            None => {}
+        }
+    }
+
+    fn end(&self, id: &ComponentId, exporter: &Exporter) -> Result<Option<End>, String> {
+        let exporter = match exporter {
+            Exporter::Throughline(_) => return Ok(Some(End::Store)),
+            Exporter::Nop => return Ok(None),
+            Exporter::Kafka(_) => return Err("exporting to Kafka is not built yet".to_owned()),
+            Exporter::Otlp(otlp) => sending::otlp(otlp)?,
+            Exporter::OtlpHttp(http) => sending::otlp_http(http)?,
+            Exporter::LoadBalancing(balancing) => sending::load_balancing(balancing)?,
+            Exporter::File(file) => sending::file(file)?,
+            Exporter::Debug(debug) => sending::debug(*debug),
+        };
+        Ok(Some(End::Exporter(Box::new(topology::Exporter { name: id.to_string(), ..exporter }))))
+    }
+
+    fn refuse(&mut self, section: &str, id: &ComponentId, problem: String) {
+        self.errors.push(AdoptError { component: format!("{section}::{id}"), problem });
+    }
+}

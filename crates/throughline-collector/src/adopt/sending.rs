@@ -1,0 +1,181 @@
+//! Exporters: from what the configuration says to what is built. The two speak of the same things in their own types, so
+//! that neither has to know the other.
+
+use crate::configuration as written;
+use crate::export::balance::{BalanceSettings, RoutingKey};
+use crate::export::debug::{Sampling, Verbosity};
+use crate::export::file::{Existing, FileFormat, FileSettings, Folder};
+use crate::export::otlp::{Compression, Encoding, OtlpSettings, Protocol, Security};
+use crate::export::resolver::ResolverSettings;
+use crate::export::retry::RetrySettings;
+use crate::export::tls::{Identity, Pem, SystemRoots, TlsSettings, TlsVersion, Verify};
+use crate::topology::{Exporter, ExporterSettings};
+
+pub(super) fn otlp(otlp: &written::OtlpExporter) -> Result<Exporter, String> {
+    if otlp.authority.is_some() {
+        return Err(
+            "`authority` is not built yet; use `tls::server_name_override` for the certificate".to_owned()
+        );
+    }
+    let settings = grpc(otlp.endpoint.to_string(), &otlp.sending)?;
+    Ok(exporter(&otlp.sending, &otlp.sending.retry, ExporterSettings::Otlp(settings)))
+}
+
+pub(super) fn otlp_http(http: &written::OtlpHttpExporter) -> Result<Exporter, String> {
+    let encoding = match http.encoding {
+        written::Encoding::Json => Encoding::Json,
+        written::Encoding::Protobuf => Encoding::Proto,
+    };
+    let url = |url: &Option<written::Url>| url.as_ref().map(ToString::to_string);
+    let settings = OtlpSettings {
+        traces_endpoint: url(&http.traces),
+        logs_endpoint: url(&http.logs),
+        ..settings(Protocol::Http(encoding), String::new(), &http.sending)?
+    };
+    Ok(exporter(&http.sending, &http.sending.retry, ExporterSettings::Otlp(settings)))
+}
+
+pub(super) fn load_balancing(balancing: &written::LoadBalancingExporter) -> Result<Exporter, String> {
+    if balancing.authority.is_some() {
+        return Err("`authority` is not built yet".to_owned());
+    }
+    let resolver = match &balancing.resolver {
+        written::Resolver::Static(hosts) => {
+            ResolverSettings::Static { hostnames: hosts.iter().map(ToString::to_string).collect() }
+        }
+        written::Resolver::Dns(dns) => ResolverSettings::Dns {
+            hostname: dns.hostname.clone(),
+            port: Some(dns.port),
+            interval: dns.interval,
+            timeout: dns.timeout,
+        },
+    };
+    let routing_key = match balancing.routing {
+        written::Routing::TraceId => RoutingKey::TraceId,
+        written::Routing::Service => RoutingKey::Service,
+    };
+    let otlp = grpc(String::new(), &balancing.sending)?;
+    let settings = ExporterSettings::LoadBalancing(resolver, BalanceSettings { routing_key, otlp });
+    let retry = balancing.retry.as_ref().unwrap_or(&balancing.sending.retry);
+    Ok(exporter(&balancing.sending, retry, settings))
+}
+
+pub(super) fn file(file: &written::FileExporter) -> Result<Exporter, String> {
+    if file.compression != written::FileCompression::None {
+        return Err("`compression: zstd` of a file is not built; leave it out".to_owned());
+    }
+    if file.rotation.is_some() {
+        return Err("`rotation` is not built; let logrotate or a timer move the file".to_owned());
+    }
+    let settings = FileSettings {
+        path: file.path.clone(),
+        format: match file.format {
+            written::Encoding::Json => FileFormat::Json,
+            written::Encoding::Protobuf => FileFormat::Proto,
+        },
+        existing: match file.opening {
+            written::Opening::Append => Existing::Append,
+            written::Opening::Truncate => Existing::Replace,
+        },
+        folder: match file.folders {
+            written::Folders::Create => Folder::Create,
+            written::Folders::Expect => Folder::MustExist,
+        },
+    };
+    Ok(local(ExporterSettings::File(settings)))
+}
+
+pub(super) fn debug(debug: written::DebugExporter) -> Exporter {
+    let verbosity = match debug.verbosity {
+        written::Verbosity::Basic => Verbosity::Basic,
+        written::Verbosity::Normal => Verbosity::Normal,
+        written::Verbosity::Detailed => Verbosity::Detailed,
+    };
+    let written::DebugExporter { first_each_second, then_every, .. } = debug;
+    local(ExporterSettings::Debug(verbosity, Sampling { first_each_second, then_every }))
+}
+
+/// One at a time and in order: it is this machine that is written to.
+fn local(settings: ExporterSettings) -> Exporter {
+    let retry = RetrySettings { max_elapsed_time: None, ..RetrySettings::default() };
+    Exporter { name: String::new(), in_flight: 1, retry, settings }
+}
+
+fn exporter(sending: &written::Sending, retry: &written::Retry, settings: ExporterSettings) -> Exporter {
+    let in_flight = usize::try_from(sending.in_flight).unwrap_or(usize::MAX).max(1);
+    Exporter { name: String::new(), in_flight, retry: retrying(retry), settings }
+}
+
+fn retrying(retry: &written::Retry) -> RetrySettings {
+    match retry {
+        written::Retry::Never => {
+            RetrySettings { max_elapsed_time: Some(std::time::Duration::ZERO), ..RetrySettings::default() }
+        }
+        written::Retry::Backoff(backoff) => RetrySettings {
+            initial_interval: backoff.first,
+            multiplier: backoff.factor,
+            randomization_factor: backoff.spread,
+            max_interval: backoff.longest,
+            max_elapsed_time: backoff.give_up,
+        },
+    }
+}
+
+fn grpc(endpoint: String, sending: &written::Sending) -> Result<OtlpSettings, String> {
+    settings(Protocol::Grpc, endpoint, sending)
+}
+
+fn settings(
+    protocol: Protocol,
+    endpoint: String,
+    sending: &written::Sending,
+) -> Result<OtlpSettings, String> {
+    if sending.authenticator.is_some() {
+        return Err("`auth` of an exporter is not built yet; say the header in `headers`".to_owned());
+    }
+    let security = match sending.tls.transport {
+        written::Transport::Plain => Security::Plain,
+        written::Transport::Tls => Security::Tls(tls(&sending.tls)),
+    };
+    Ok(OtlpSettings {
+        security,
+        headers: sending.headers.clone(),
+        timeout: Some(sending.timeout).filter(|timeout| !timeout.is_zero()),
+        compression: match sending.compression {
+            written::Compression::None => Compression::None,
+            written::Compression::Gzip => Compression::Gzip,
+            written::Compression::Zstd => {
+                return Err("`compression: zstd` is not built; use gzip or none".to_owned());
+            }
+        },
+        ..OtlpSettings::new(protocol, endpoint)
+    })
+}
+
+fn tls(tls: &written::ClientTls) -> TlsSettings {
+    let pem = |pem: &written::Pem| match pem {
+        written::Pem::File(file) => Pem::File(file.clone()),
+        written::Pem::Text(text) => Pem::Text(text.clone()),
+    };
+    let identity = |(certificates, key): &(written::Pem, written::Pem)| Identity {
+        certificates: pem(certificates),
+        key: pem(key),
+    };
+    TlsSettings {
+        ca: tls.ca.as_ref().map(pem),
+        system_roots: match tls.system_ca {
+            written::SystemCa::Include => SystemRoots::WithOwn,
+            written::SystemCa::Otherwise => SystemRoots::Alone,
+        },
+        identity: tls.identity.as_ref().map(identity),
+        verify: match tls.verification {
+            written::Verification::Verify => Verify::Everything,
+            written::Verification::Skip => Verify::Nothing,
+        },
+        server_name: tls.server_name.clone(),
+        min_version: match tls.oldest {
+            written::TlsVersion::V1_2 => TlsVersion::V1_2,
+            written::TlsVersion::V1_3 => TlsVersion::V1_3,
+        },
+    }
+}

@@ -1,0 +1,223 @@
+//! From a [`Topology`] to pipelines that run: what is made, in which order, and what is told of an earlier life before
+//! anything new comes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use throughline_journal::{Journal, Position, RecordKind};
+use throughline_otlp::Signal;
+use throughline_sampling::Shard;
+use throughline_sampling::facts::Now;
+use tokio::task::JoinSet;
+
+use crate::backend::StartError;
+use crate::config::Config;
+use crate::delivery::checkpoint::Checkpoint;
+use crate::delivery::read_back::{Reasons, Source};
+use crate::delivery::{self, Delivery};
+use crate::export::balance::LoadBalancer;
+use crate::export::debug::DebugExporter;
+use crate::export::file::FileExporter;
+use crate::export::otlp::OtlpExporter;
+use crate::export::resolver::Resolver;
+use crate::export::{self, Outcome, SettingError};
+use crate::intake::wall_clock;
+use crate::keep::{Feeds, Keep};
+use crate::lines::Lines;
+use crate::outlet::Outlet;
+use crate::sampler::{self, Sampler};
+use crate::topology::{End, Exporter, ExporterSettings, Pipeline, Topology};
+
+/// Most bytes of a request that is sent: what every backend takes.
+const REQUEST_BYTES: usize = 2 * 1024 * 1024;
+
+/// Pipelines that are built and restored, and do not run yet.
+pub(crate) struct Built {
+    pub(crate) lines: Arc<Lines>,
+    /// The shards of each sampler.
+    shards: Vec<Vec<Shard>>,
+    /// What each delivery sends with.
+    settings: Vec<ExporterSettings>,
+    /// First position that nobody has seen.
+    next: u64,
+}
+
+/// Pipelines that run.
+pub(crate) struct Running {
+    samplers: Vec<sampler::Threads>,
+    exporters: Vec<delivery::Running>,
+    /// They keep the rings of load-balancing exporters up to date.
+    resolvers: JoinSet<()>,
+}
+
+/// What of the journal belongs into the store.
+pub(crate) fn feeds(topology: &Topology) -> Feeds {
+    let mut feeds = Feeds::default();
+    let stored = |pipeline: &&Pipeline| pipeline.ends.iter().any(|end| matches!(end, End::Store));
+    for pipeline in topology.pipelines.iter().filter(stored) {
+        match (pipeline.signal, &pipeline.sampling) {
+            (Signal::Traces, Some(_)) => feeds.kept.push(pipeline.name.clone()),
+            (Signal::Traces, None) => feeds.traces.extend(&pipeline.receivers),
+            (Signal::Logs, _) => feeds.logs.extend(&pipeline.receivers),
+            (Signal::Metrics, _) => {}
+        }
+    }
+    feeds
+}
+
+/// Builds every pipeline and tells it what the journal holds. Reads the journal: off the runtime's threads.
+pub(crate) fn build(topology: &Topology, journal: &Journal, keep: &Arc<Keep>, config: &Config) -> Built {
+    let mut built = Building::default();
+    for pipeline in &topology.pipelines {
+        built.add(pipeline, journal, keep, config);
+    }
+    let Building { samplers, deliveries, settings, mut shards } = built;
+    let lines = Lines { samplers, deliveries, keep: Some(Arc::clone(keep)) };
+    let now = Now { wall: wall_clock(), mono: Duration::ZERO };
+    let next = restore(now, &lines, journal, &mut shards);
+    Built { lines: Arc::new(lines), shards, settings, next }
+}
+
+#[derive(Default)]
+struct Building {
+    samplers: Vec<Arc<Sampler>>,
+    deliveries: Vec<Arc<Delivery>>,
+    settings: Vec<ExporterSettings>,
+    shards: Vec<Vec<Shard>>,
+}
+
+impl Building {
+    fn add(&mut self, pipeline: &Pipeline, journal: &Journal, keep: &Arc<Keep>, config: &Config) {
+        let mut outlets = Vec::new();
+        for end in &pipeline.ends {
+            match end {
+                End::Store => outlets.push(Outlet::Store(Arc::clone(keep))),
+                End::Exporter(exporter) => {
+                    let settings = delivery_settings(pipeline, exporter);
+                    let delivery = Delivery::new(settings, journal.clone());
+                    outlets.push(Outlet::Exporter(Arc::clone(&delivery)));
+                    self.deliveries.push(delivery);
+                    self.settings.push(exporter.settings.clone());
+                }
+            }
+        }
+        if let Some(plan) = &pipeline.sampling {
+            let build = sampler::Build {
+                pipeline: pipeline.name.clone(),
+                intakes: pipeline.receivers.clone(),
+                plan: Arc::clone(plan),
+                outlets,
+                shards: config.shards,
+                grace: config.grace,
+            };
+            let (sampler, shards) = Sampler::new(build, journal.clone());
+            self.samplers.push(sampler);
+            self.shards.push(shards);
+        }
+    }
+}
+
+fn delivery_settings(pipeline: &Pipeline, exporter: &Exporter) -> delivery::Settings {
+    let source = match pipeline.sampling {
+        Some(_) => Source::Kept { pipeline: pipeline.name.clone(), reasons: Reasons::Unsaid },
+        None => Source::Everything(pipeline.signal, pipeline.receivers.clone()),
+    };
+    delivery::Settings {
+        name: format!("{}/{}", pipeline.name, exporter.name),
+        source,
+        batch_items: pipeline.batch.items.max(1),
+        batch_bytes: REQUEST_BYTES,
+        batch_wait: pipeline.batch.wait,
+        in_flight: exporter.in_flight,
+        retry: exporter.retry.clone(),
+    }
+}
+
+/// Tells everybody what the journal holds, in order. Returns the first position behind it.
+pub(crate) fn restore(now: Now, lines: &Lines, journal: &Journal, shards: &mut [Vec<Shard>]) -> u64 {
+    // Without samplers and exporters only the store's rest matters.
+    let all = !lines.samplers.is_empty() || !lines.deliveries.is_empty();
+    let committed = lines.keep.as_ref().and_then(|keep| keep.committed());
+    let records = match committed {
+        Some(committed) if !all => journal.records_after(Position(committed)),
+        _ => journal.records_from(Position(0)),
+    };
+    let mut checkpoint = None;
+    // What cannot be read was found and reported when the journal was opened.
+    for record in records.flatten() {
+        if record.kind == RecordKind::ExporterAcknowledgement {
+            match Checkpoint::decode(&record.payload) {
+                Ok(read) => checkpoint = Some(read),
+                Err(error) => tracing::error!(%error, "how far the exporters were cannot be read"),
+            }
+        }
+        lines.restore(now, &record, shards);
+    }
+    let next = journal.stats().last.map_or(0, |last| last.0.saturating_add(1));
+    for delivery in &lines.deliveries {
+        delivery.resume(checkpoint.as_ref(), next);
+    }
+    next
+}
+
+impl Built {
+    /// Starts the shards and the exporters.
+    pub(crate) fn start(self, config: &Config) -> Result<(Arc<Lines>, Running), StartError> {
+        let Self { lines, shards, settings, next } = self;
+        let mut running = Running { samplers: Vec::new(), exporters: Vec::new(), resolvers: JoinSet::new() };
+        for (sampler, shards) in lines.samplers.iter().zip(shards) {
+            running.samplers.push(sampler.start(shards, next).map_err(StartError::Thread)?);
+        }
+        for (delivery, settings) in lines.deliveries.iter().zip(settings) {
+            let exporter = running
+                .exporter(settings, config)
+                .map_err(|source| StartError::Exporter { name: delivery.name().to_owned(), source })?;
+            running.exporters.push(delivery.start(exporter).map_err(StartError::Thread)?);
+        }
+        Ok((lines, running))
+    }
+}
+
+impl Running {
+    fn exporter(
+        &mut self,
+        settings: ExporterSettings,
+        config: &Config,
+    ) -> Result<export::Exporter, SettingError> {
+        Ok(match settings {
+            ExporterSettings::Otlp(settings) => {
+                export::Exporter::Otlp(Box::new(OtlpExporter::new(settings)?))
+            }
+            ExporterSettings::LoadBalancing(resolver, settings) => {
+                let (resolver, ring) = Resolver::new(resolver)?;
+                self.resolvers.spawn(resolver.run());
+                export::Exporter::LoadBalancing(Box::new(LoadBalancer::new(settings, ring)?))
+            }
+            ExporterSettings::File(settings) => export::Exporter::File(FileExporter::new(settings)?),
+            ExporterSettings::Debug(verbosity, sampling) => {
+                let writer = (config.debug_output)();
+                export::Exporter::Debug(DebugExporter::new(verbosity, sampling, writer))
+            }
+        })
+    }
+
+    /// Along the data path: decides what a shutdown decides, sends what there is, each for a while.
+    pub(crate) async fn drain(self, how: sampler::Stop, limit: Duration) {
+        let Self { samplers, exporters, resolvers: _resolvers } = self;
+        let stop = move || samplers.into_iter().for_each(|threads| threads.stop(how));
+        if tokio::task::spawn_blocking(stop).await.is_err() {
+            tracing::error!("stopping the shards panicked");
+        }
+        let mut draining = tokio::task::JoinSet::new();
+        for exporter in exporters {
+            draining.spawn(exporter.drain(limit));
+        }
+        while draining.join_next().await.is_some() {}
+    }
+}
+
+impl delivery::Destination for export::Exporter {
+    async fn send(&self, signal: Signal, request: bytes::Bytes) -> Outcome {
+        Self::send(self, signal, request).await
+    }
+}

@@ -1,0 +1,320 @@
+//! An exporter at work: what it has to send is positions in the journal ([`queue`]); a thread reads them back and cuts them
+//! into requests ([`read_back`]); tasks send these, again and again until the backend has them or refuses them for good.
+//!
+//! Memory: requests read and not sent, at most [`Settings::in_flight`] and one; the rest waits in the journal. How far the
+//! backend has acknowledged is written there too ([`checkpoint`]), so that a restart sends again only what came after.
+
+pub(crate) mod checkpoint;
+pub(crate) mod queue;
+pub(crate) mod read_back;
+mod sending;
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use throughline_journal::Journal;
+use tokio::sync::mpsc;
+
+use self::checkpoint::Checkpoint;
+use self::queue::{Queue, Unit};
+use self::read_back::{Full, Request, Source, read_back};
+pub(crate) use self::sending::Destination;
+use self::sending::{Job, Sending};
+
+/// Between two attempts to read a journal whose disk does not answer.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+
+/// How an exporter gathers and sends.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// `pipeline/exporter`: its name in the journal, in metrics and logs.
+    pub(crate) name: String,
+    /// What feeds it.
+    pub(crate) source: Source,
+    /// A request is sent when it holds so many items (`send_batch_size`).
+    pub(crate) batch_items: u64,
+    /// Or so many bytes.
+    pub(crate) batch_bytes: usize,
+    /// Or when its first item has waited so long (`timeout` of the batch processor).
+    pub(crate) batch_wait: Duration,
+    /// Requests on their way at one time (`num_consumers`).
+    pub(crate) in_flight: usize,
+    /// What to do about failures.
+    pub(crate) retry: crate::export::retry::RetrySettings,
+}
+
+/// One exporter in one pipeline.
+pub(crate) struct Delivery {
+    settings: Settings,
+    journal: Journal,
+    state: Mutex<State>,
+    changed: Condvar,
+    counts: Counts,
+}
+
+struct State {
+    queue: Queue,
+    /// When the oldest untaken unit came.
+    waiting_since: Option<Instant>,
+    stop: Stop,
+}
+
+/// How an exporter ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stop {
+    /// It goes on.
+    No,
+    /// It sends what it has, then ends.
+    Drain,
+    /// It ends at once. What is not acknowledged is sent by the next process.
+    Now,
+}
+
+/// What an exporter has done, for `/metrics`.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) sent: AtomicU64,
+    /// Refused for good by the backend.
+    pub(crate) refused: AtomicU64,
+    /// Attempts that failed and are made again.
+    pub(crate) failed_attempts: AtomicU64,
+    /// Records that could not be read back.
+    pub(crate) gone: AtomicU64,
+}
+
+/// The running thread and tasks.
+pub(crate) struct Running {
+    delivery: Arc<Delivery>,
+    reader: Option<JoinHandle<()>>,
+    senders: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Delivery {
+    /// An exporter that has sent nothing yet.
+    pub(crate) fn new(settings: Settings, journal: Journal) -> Arc<Self> {
+        let state = State { queue: Queue::starting_at(0), waiting_since: None, stop: Stop::No };
+        let (state, changed) = (Mutex::new(state), Condvar::new());
+        Arc::new(Self { settings, journal, state, changed, counts: Counts::default() })
+    }
+
+    /// After everything in the journal was pushed: what its backend had acknowledged is not sent again. An exporter that
+    /// the last checkpoint does not know is new, and begins with what comes from now on, at `next`.
+    pub(crate) fn resume(&self, last: Option<&Checkpoint>, next: u64) {
+        let Some(last) = last else { return };
+        let resume_at = last.of(self.name()).unwrap_or(next);
+        let mut state = self.state();
+        if let Some(before) = resume_at.checked_sub(1) {
+            state.queue.acknowledge_through(before);
+            state.queue.pass(before);
+        }
+        if state.queue.is_drained() {
+            state.waiting_since = None;
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    pub(crate) fn source(&self) -> &Source {
+        &self.settings.source
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Something new to send, in order of position.
+    pub(crate) fn push(&self, unit: Unit) {
+        let mut state = self.state();
+        if unit.items == 0 {
+            return state.queue.pass(unit.position);
+        }
+        state.queue.push(unit);
+        state.waiting_since.get_or_insert_with(Instant::now);
+        let due = state.queue.untaken() >= self.settings.batch_items;
+        drop(state);
+        if due {
+            self.changed.notify_all();
+        } else {
+            self.changed.notify_one();
+        }
+    }
+
+    /// A record that holds nothing for this exporter.
+    pub(crate) fn pass(&self, position: u64) {
+        self.state().queue.pass(position);
+    }
+
+    /// First position that the backend has not acknowledged, and the lowest that must stay readable.
+    pub(crate) fn progress(&self) -> (u64, u64) {
+        let state = self.state();
+        (state.queue.resume_at(), state.queue.needs_from())
+    }
+
+    /// Units that wait for the backend, and their items.
+    pub(crate) fn backlog(&self) -> (usize, u64) {
+        self.state().queue.backlog()
+    }
+
+    /// Starts reading and sending.
+    pub(crate) fn start<D: Destination>(self: &Arc<Self>, destination: D) -> io::Result<Running> {
+        let (full, requests) = mpsc::channel(1);
+        let delivery = Arc::clone(self);
+        let senders = tokio::spawn(sending::run(delivery, Arc::new(destination), requests));
+        let delivery = Arc::clone(self);
+        let named = thread::Builder::new().name("export".to_owned());
+        let reader = named.spawn(move || delivery.read(&full))?;
+        Ok(Running { delivery: Arc::clone(self), reader: Some(reader), senders: Some(senders) })
+    }
+
+    /// The body of the reading thread.
+    fn read(&self, full: &mpsc::Sender<Sending>) {
+        while let Some(units) = self.next_units() {
+            let job = Job::new(units.iter().map(|unit| unit.position).collect());
+            let mut emit = |request: Request| {
+                // Nobody receives any more: what is not acknowledged is sent by the next process.
+                let _ = full.blocking_send(Sending::new(request, &job));
+            };
+            let limit = Full { items: self.settings.batch_items, bytes: self.settings.batch_bytes };
+            loop {
+                match read_back(&self.journal, &self.settings.source, &units, limit, &mut emit) {
+                    Ok(outcome) => {
+                        self.report(&outcome);
+                        break;
+                    }
+                    Err(error) => {
+                        tracing::error!(exporter = self.name(), %error, "exporting waits for the disk");
+                        if self.pause(READ_AGAIN) == Stop::Now {
+                            return;
+                        }
+                    }
+                }
+            }
+            self.finish(&job);
+        }
+    }
+
+    /// A request failed so many times in a row. Said once when it begins and then now and again, not for each request.
+    fn failing(&self, why: &str, failures: u32) {
+        let exporter = self.name();
+        if failures == 1 || failures.is_multiple_of(20) {
+            tracing::warn!(exporter, why, failures, "the backend does not take a request; it is sent again");
+        }
+    }
+
+    fn report(&self, outcome: &read_back::Outcome) {
+        for gone in &outcome.gone {
+            self.counts.gone.fetch_add(1, Ordering::Relaxed);
+            let (position, why) = (gone.position, gone.why.as_str());
+            tracing::error!(exporter = self.name(), position, why, "a record cannot be exported any more");
+        }
+    }
+
+    /// One holder of the job has done its part; the last acknowledges its units.
+    fn finish(&self, job: &Job) {
+        if job.is_last() {
+            let mut state = self.state();
+            job.positions().iter().for_each(|position| state.queue.acknowledge(*position));
+            drop(state);
+            self.changed.notify_all();
+        }
+    }
+
+    /// The units of the next requests, once a request is full or has waited long enough. `None` is the end.
+    fn next_units(&self) -> Option<Vec<Unit>> {
+        let mut state = self.state();
+        loop {
+            let wait = match (state.stop, state.waiting_since) {
+                (Stop::Now, _) => return None,
+                (Stop::Drain, None) => return None,
+                (Stop::Drain, Some(_)) => Some(Duration::ZERO),
+                (Stop::No, None) => None,
+                (Stop::No, Some(_)) if state.queue.untaken() >= self.settings.batch_items => {
+                    Some(Duration::ZERO)
+                }
+                (Stop::No, Some(since)) => Some(self.settings.batch_wait.saturating_sub(since.elapsed())),
+            };
+            match wait {
+                None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => {
+                    let units = state.queue.take(self.settings.batch_items);
+                    let more = state.queue.untaken() > 0;
+                    state.waiting_since = state.waiting_since.filter(|_| more);
+                    return Some(units);
+                }
+                Some(wait) => {
+                    let waited = self.changed.wait_timeout(state, wait);
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+            }
+        }
+    }
+
+    fn pause(&self, time: Duration) -> Stop {
+        let waited = self.changed.wait_timeout_while(self.state(), time, |state| state.stop == Stop::No);
+        waited.unwrap_or_else(PoisonError::into_inner).0.stop
+    }
+
+    /// For a simulation, which reads and sends on its own thread: the units of the next request, at once.
+    #[cfg(test)]
+    pub(crate) fn take_now(&self) -> Vec<Unit> {
+        self.state().queue.take(self.settings.batch_items)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn put_back(&self, units: &[Unit]) {
+        let mut state = self.state();
+        units.iter().for_each(|unit| state.queue.put_back(*unit));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn acknowledge(&self, units: &[Unit]) {
+        let mut state = self.state();
+        units.iter().for_each(|unit| state.queue.acknowledge(unit.position));
+    }
+
+    fn stop(&self, how: Stop) {
+        let mut state = self.state();
+        state.stop = state.stop.max(how);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running {
+    /// Sends what there is, for at most `limit`, then ends. What was not acknowledged is sent by the next process.
+    pub(crate) async fn drain(mut self, limit: Duration) {
+        self.delivery.stop(Stop::Drain);
+        if let Some(senders) = &mut self.senders
+            && tokio::time::timeout(limit, senders).await.is_ok()
+        {
+            self.senders = None;
+        }
+        self.end();
+        if let Some(reader) = self.reader.take() {
+            // The thread may wait for the disk: not on the runtime's time.
+            let _ = tokio::task::spawn_blocking(move || reader.join()).await;
+        }
+    }
+
+    fn end(&mut self) {
+        self.delivery.stop(Stop::Now);
+        if let Some(senders) = self.senders.take() {
+            senders.abort();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

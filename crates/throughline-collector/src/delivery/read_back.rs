@@ -1,0 +1,235 @@
+//! Reads what an exporter is to send back out of the journal and cuts it into requests. The bytes of a span, its resource
+//! and its scope are those that came: nothing is decoded and encoded again.
+//!
+//! Spans of many decisions that stand in one accepted request are read once and leave in one group, in the order in
+//! which they came.
+
+use std::collections::BTreeMap;
+
+use throughline_journal::{Journal, OwnedRecord, Position, ReadError};
+use throughline_otlp::{Attributes, Choice, Signal, TraceId, select_traces_annotated};
+use throughline_sampling::decision::{Reason, Verdict};
+use throughline_semconv::own::SAMPLING_REASON;
+
+use super::queue::Unit;
+use crate::sampler::record::{Decided, reason_text};
+
+/// Which records of the journal an exporter's pipeline is fed by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// What the pipeline of this name decided to keep.
+    Kept {
+        /// Name of the pipeline.
+        pipeline: String,
+        /// Whether spans say why they were kept.
+        reasons: Reasons,
+    },
+    /// Every request of this signal that came through one of these receivers.
+    Everything(Signal, Vec<u16>),
+}
+
+/// Whether a kept span says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reasons {
+    /// It is as it came, byte for byte.
+    Unsaid,
+    /// It has one more attribute, [`SAMPLING_REASON`].
+    Said,
+}
+
+/// One request to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) signal: Signal,
+    /// An export request, protobuf.
+    pub(crate) body: Vec<u8>,
+    /// Spans or log records in it.
+    pub(crate) items: u64,
+}
+
+/// When a request is full. One accepted request's part is never cut in two, so it may be larger by that.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Full {
+    pub(crate) items: u64,
+    pub(crate) bytes: usize,
+}
+
+/// A record that is gone or damaged: what stood in it cannot be sent any more.
+#[derive(Debug, thiserror::Error)]
+#[error("record at {position}: {why}")]
+pub(crate) struct Gone {
+    pub(crate) position: u64,
+    pub(crate) why: String,
+}
+
+/// What reading back came to.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) gone: Vec<Gone>,
+}
+
+/// A disk that does not answer now; asked again it may.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the journal at {position}: {why}")]
+pub(crate) struct Unreadable {
+    position: u64,
+    why: String,
+}
+
+/// Reads these units back and hands over the requests they make, each at most a little larger than `full`.
+pub(crate) fn read_back(
+    journal: &Journal,
+    source: &Source,
+    units: &[Unit],
+    full: Full,
+    emit: &mut dyn FnMut(Request),
+) -> Result<Outcome, Unreadable> {
+    let mut outcome = Outcome::default();
+    let mut filling = Filling { full, request: None };
+    match source {
+        Source::Everything(signal, _) => {
+            for unit in units {
+                if let Some(record) = read(journal, unit.position, &mut outcome)? {
+                    filling.add(*signal, unit.items, emit, |body| body.extend_from_slice(&record.payload));
+                }
+            }
+        }
+        Source::Kept { pipeline, reasons } => {
+            let wanted = Wanted::read(journal, pipeline, *reasons, units, &mut outcome)?;
+            for (position, traces) in &wanted.records {
+                if let Some(record) = read(journal, *position, &mut outcome)? {
+                    wanted.add(&mut filling, &record, traces, &mut outcome, emit);
+                }
+            }
+        }
+    }
+    filling.finish(emit);
+    Ok(outcome)
+}
+
+/// A trace, and which of the reasons holds for it.
+type Kept = (TraceId, usize);
+
+/// What is to be read back.
+#[derive(Default)]
+struct Wanted {
+    /// The records that hold kept spans, in order, each with the traces kept of it, sorted.
+    records: BTreeMap<u64, Vec<Kept>>,
+    /// What is added to spans, by reason. Empty if nothing is.
+    reasons: Vec<(Reason, Attributes)>,
+}
+
+impl Wanted {
+    fn read(
+        journal: &Journal,
+        pipeline: &str,
+        reasons: Reasons,
+        units: &[Unit],
+        outcome: &mut Outcome,
+    ) -> Result<Self, Unreadable> {
+        let mut wanted = Self::default();
+        for unit in units {
+            let Some(record) = read(journal, unit.position, outcome)? else { continue };
+            match Decided::decode(&record.payload) {
+                Ok(decided) if decided.pipeline == pipeline => wanted.add_decided(decided, reasons),
+                Ok(_) => {}
+                Err(error) => outcome.gone.push(Gone { position: unit.position, why: error.to_string() }),
+            }
+        }
+        wanted.records.values_mut().for_each(|traces| traces.sort_unstable());
+        Ok(wanted)
+    }
+
+    fn add_decided(&mut self, decided: Decided, reasons: Reasons) {
+        for decision in decided.decisions {
+            if decision.verdict != Verdict::Sampled {
+                continue;
+            }
+            let reason = match reasons {
+                Reasons::Unsaid => 0,
+                Reasons::Said => self.reason(decision.reason),
+            };
+            for position in decision.records {
+                self.records.entry(position).or_default().push((decision.trace, reason));
+            }
+        }
+    }
+
+    fn reason(&mut self, reason: Reason) -> usize {
+        let known = self.reasons.iter().position(|(known, _)| *known == reason);
+        known.unwrap_or_else(|| {
+            let attributes = Attributes::of_text(&[(SAMPLING_REASON, &reason_text(&reason))]);
+            self.reasons.push((reason, attributes));
+            self.reasons.len() - 1
+        })
+    }
+
+    /// What becomes of a span of this trace.
+    fn choose(&self, traces: &[Kept], trace: TraceId) -> Choice<'_> {
+        let found = traces.binary_search_by_key(&trace, |(kept, _)| *kept).ok();
+        match found.and_then(|at| traces.get(at)) {
+            None => Choice::Drop,
+            Some((_, reason)) => {
+                self.reasons.get(*reason).map_or(Choice::Keep, |(_, attributes)| Choice::KeepWith(attributes))
+            }
+        }
+    }
+
+    fn add(
+        &self,
+        filling: &mut Filling,
+        record: &OwnedRecord,
+        traces: &[Kept],
+        outcome: &mut Outcome,
+        emit: &mut dyn FnMut(Request),
+    ) {
+        let mut selected = Vec::new();
+        let mut choose = |trace: TraceId| self.choose(traces, trace);
+        match select_traces_annotated(&record.payload, &mut choose, &mut selected) {
+            Ok(0) => {}
+            Ok(items) => filling.add(Signal::Traces, items as u64, emit, |body| body.append(&mut selected)),
+            Err(error) => outcome.gone.push(Gone { position: record.position.0, why: error.to_string() }),
+        }
+    }
+}
+
+/// The record at a position; `None` if it is gone, which is noted.
+fn read(journal: &Journal, position: u64, outcome: &mut Outcome) -> Result<Option<OwnedRecord>, Unreadable> {
+    match journal.read(Position(position)) {
+        Ok(record) => Ok(Some(record)),
+        Err(error @ ReadError::Io { .. }) => Err(Unreadable { position, why: error.to_string() }),
+        Err(error) => {
+            outcome.gone.push(Gone { position, why: error.to_string() });
+            Ok(None)
+        }
+    }
+}
+
+/// The request being filled.
+struct Filling {
+    full: Full,
+    request: Option<Request>,
+}
+
+impl Filling {
+    fn add(
+        &mut self,
+        signal: Signal,
+        items: u64,
+        emit: &mut dyn FnMut(Request),
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let request = self.request.get_or_insert_with(|| Request { signal, body: Vec::new(), items: 0 });
+        write(&mut request.body);
+        request.items += items;
+        if request.items >= self.full.items || request.body.len() >= self.full.bytes {
+            self.finish(emit);
+        }
+    }
+
+    fn finish(&mut self, emit: &mut dyn FnMut(Request)) {
+        if let Some(request) = self.request.take() {
+            emit(request);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What the journal may use again, and how far the exporters are: looked at a few times a second, on one thread.
+//!
+//! Released is what is below everything undecided, everything kept and not acknowledged by every exporter, everything not
+//! in the store, and the last written checkpoint itself. The journal knows each of them by name, and says who holds it
+//! when it is full.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use throughline_journal::{Consumer, Journal, Position, Record, RecordKind};
+
+use crate::delivery::checkpoint::Checkpoint;
+use crate::intake::wall_clock;
+use crate::lines::Lines;
+
+/// Between two looks. It bounds how long released space stays unused, and with [`LOOKS_A_CHECKPOINT`] how much may be
+/// sent twice after a crash.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// A checkpoint is written at every so many looks, if there is news.
+const LOOKS_A_CHECKPOINT: u32 = 5;
+
+/// The consumer that every journal has: until it has spoken, nothing is used again.
+pub(crate) const STORE: &str = "store";
+
+/// The consumer that holds the last checkpoint.
+const CHECKPOINT: &str = "the last checkpoint";
+
+/// The books of a process.
+pub(crate) struct Ledger {
+    journal: Journal,
+    consumers: BTreeMap<String, Consumer>,
+    lines: Arc<Lines>,
+    written: Mutex<Written>,
+    stop: Mutex<bool>,
+    stopped: Condvar,
+}
+
+/// The last checkpoint, and where it stands.
+#[derive(Default)]
+struct Written {
+    checkpoint: Option<Checkpoint>,
+    position: Option<u64>,
+}
+
+/// The running thread; dropping it ends it.
+pub(crate) struct Clerk {
+    ledger: Arc<Ledger>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ledger {
+    pub(crate) fn new(journal: Journal, lines: Arc<Lines>) -> Arc<Self> {
+        let mut names: Vec<String> = lines.claims().into_iter().map(|(name, _)| name).collect();
+        if !lines.deliveries.is_empty() {
+            names.push(CHECKPOINT.to_owned());
+        }
+        let register = |name: String| {
+            let consumer = journal.consumer(&name, None);
+            (name, consumer)
+        };
+        let consumers = names.into_iter().map(register).collect();
+        let (written, stop) = (Mutex::default(), Mutex::new(false));
+        Arc::new(Self { journal, consumers, lines, written, stop, stopped: Condvar::new() })
+    }
+
+    pub(crate) fn start(self: &Arc<Self>) -> io::Result<Clerk> {
+        let ledger = Arc::clone(self);
+        let thread = thread::Builder::new().name("ledger".to_owned()).spawn(move || ledger.run())?;
+        Ok(Clerk { ledger: Arc::clone(self), thread: Some(thread) })
+    }
+
+    fn run(&self) {
+        let mut looks = 0_u32;
+        let mut stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*stop {
+            drop(stop);
+            if looks.is_multiple_of(LOOKS_A_CHECKPOINT) {
+                self.check_point();
+            }
+            looks = looks.wrapping_add(1);
+            self.release();
+            stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
+            let waited = self.stopped.wait_timeout_while(stop, LOOK_EVERY, |stop| !*stop);
+            stop = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Writes how far the exporters are, if that is news. Blocks until it is durable.
+    pub(crate) fn check_point(&self) {
+        let checkpoint = self.lines.checkpoint();
+        if checkpoint.acknowledged.is_empty() {
+            return;
+        }
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.checkpoint.as_ref() == Some(&checkpoint) {
+            return;
+        }
+        let record = Record::new(RecordKind::ExporterAcknowledgement, wall_clock().0, checkpoint.encode());
+        match self.journal.append_wait(record) {
+            Ok(position) => {
+                *written = Written { checkpoint: Some(checkpoint), position: Some(position.0) };
+            }
+            Err(error) => tracing::warn!(%error, "how far the exporters are could not be written down"),
+        }
+    }
+
+    /// Lets the journal use again what nobody needs.
+    pub(crate) fn release(&self) {
+        let checkpoint = self.written.lock().unwrap_or_else(PoisonError::into_inner).position;
+        let held = checkpoint.map(|position| (CHECKPOINT.to_owned(), position));
+        for (name, from) in self.lines.claims().into_iter().chain(held) {
+            if let (Some(consumer), Some(through)) = (self.consumers.get(&name), from.checked_sub(1)) {
+                self.journal.release(consumer, Position(through));
+            }
+        }
+    }
+
+    fn stop(&self) {
+        *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.stopped.notify_all();
+    }
+}
+
+impl Clerk {
+    /// Ends the thread and writes the last state. Blocks.
+    pub(crate) fn close(mut self) {
+        self.end();
+        self.ledger.check_point();
+        self.ledger.release();
+    }
+
+    fn end(&mut self) {
+        self.ledger.stop();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the ledger's thread panicked");
+        }
+    }
+}
+
+impl Drop for Clerk {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,205 @@
+//! Every pipeline of the process: which receiver's requests go to which sampler, exporter and store. Data flows one way:
+//! a durable request comes in here, decisions come out of the samplers straight into their outlets.
+//!
+//! Nothing is copied per pipeline: a request is one record of the journal, and each pipeline remembers its position.
+
+use std::sync::Arc;
+
+use throughline_journal::{Keys, OwnedRecord, RecordKind};
+use throughline_otlp::{Signal, UnixNanos, WireError};
+use throughline_sampling::Shard;
+use throughline_sampling::facts::{Now, TraceFacts};
+use throughline_sampling::shard::Restored;
+
+use crate::delivery::Delivery;
+use crate::delivery::checkpoint::Checkpoint;
+use crate::delivery::queue::Unit;
+use crate::delivery::read_back::Source;
+use crate::keep::Keep;
+use crate::outlet::Outlet;
+use crate::pipeline::Durable;
+use crate::sampler::record::Decided;
+use crate::sampler::{Parts, Sampler, keys};
+
+/// All pipelines.
+pub(crate) struct Lines {
+    pub(crate) samplers: Vec<Arc<Sampler>>,
+    pub(crate) deliveries: Vec<Arc<Delivery>>,
+    /// `None`: nothing is stored here.
+    pub(crate) keep: Option<Arc<Keep>>,
+}
+
+/// What the samplers found in a request, before it is durable.
+#[derive(Default)]
+pub(crate) struct Scanned {
+    pub(crate) keys: Keys,
+    /// Which sampler, and each shard's part.
+    parts: Vec<(usize, Parts)>,
+}
+
+impl Scanned {
+    /// Of a request that no sampler asks about.
+    pub(crate) fn of_keys(keys: Keys) -> Self {
+        Self { keys, parts: Vec::new() }
+    }
+}
+
+impl Lines {
+    /// Whether a receiver's requests of this signal go anywhere.
+    pub(crate) fn wants(&self, intake: u16, signal: Signal) -> bool {
+        if signal == Signal::Metrics {
+            return true;
+        }
+        let stored = self.keep.as_ref().is_some_and(|keep| keep.feeds().take(intake, signal));
+        let sampled = signal == Signal::Traces && self.sampling(intake).next().is_some();
+        stored || sampled || self.deliveries.iter().any(|delivery| takes(delivery, intake, signal))
+    }
+
+    /// Whether the samplers behind a receiver can take more now.
+    pub(crate) fn have_room(&self, intake: u16) -> bool {
+        self.sampling(intake).all(|(_, sampler)| sampler.has_room())
+    }
+
+    /// Asks of a request of spans what the policies want to know. `None` if no sampler is behind this receiver.
+    pub(crate) fn scan(&self, intake: u16, request: &[u8]) -> Result<Option<Scanned>, WireError> {
+        let mut scanned = None;
+        for (at, sampler) in self.sampling(intake) {
+            let facts: Vec<TraceFacts> = sampler.scan(request)?;
+            let scanned = scanned.get_or_insert_with(Scanned::default);
+            let keys = keys::of_facts(&facts);
+            // A sampler that follows links asks for more of them than one that does not.
+            if keys.len() > scanned.keys.len() {
+                scanned.keys = keys;
+            }
+            scanned.parts.push((at, sampler.split(facts)));
+        }
+        Ok(scanned)
+    }
+
+    fn sampling(&self, intake: u16) -> impl Iterator<Item = (usize, &Arc<Sampler>)> {
+        self.samplers.iter().enumerate().filter(move |(_, sampler)| sampler.intakes.contains(&intake))
+    }
+
+    /// A request is durable. Called by the journal's thread, in order of position.
+    pub(crate) fn durable(&self, intake: u16, items: u64, request: Durable, scanned: Scanned) {
+        let (position, signal) = (request.position, request.signal);
+        let mut parts = scanned.parts.into_iter().peekable();
+        for (at, sampler) in self.samplers.iter().enumerate() {
+            match parts.next_if(|(of, _)| *of == at) {
+                Some((_, parts)) => sampler.arrived(position, parts),
+                None => sampler.passed(position),
+            }
+        }
+        for delivery in &self.deliveries {
+            if takes(delivery, intake, signal) {
+                delivery.push(Unit { position, needs_from: position, items });
+            } else {
+                delivery.pass(position);
+            }
+        }
+        if let Some(keep) = &self.keep {
+            if keep.feeds().take(intake, signal) { keep.durable(request) } else { keep.pass(position) }
+        }
+    }
+
+    /// Who needs what of the journal: a name, and the lowest position that must stay readable for its sake. An outlet never
+    /// claims less than the samplers do, which are asked first: what they let go of, it holds by then.
+    pub(crate) fn claims(&self) -> Vec<(String, u64)> {
+        let sampling =
+            |sampler: &Arc<Sampler>| (format!("sampling of {}", sampler.pipeline), sampler.needs_from());
+        let mut claims: Vec<(String, u64)> = self.samplers.iter().map(sampling).collect();
+        let undecided = claims.iter().map(|(_, from)| *from).fold(u64::MAX, u64::min);
+        let stored = self.keep.as_ref().map_or(u64::MAX, |keep| keep.needs_from());
+        claims.push(("store".to_owned(), stored.min(undecided)));
+        let delivering = |delivery: &Arc<Delivery>| {
+            (format!("exporter {}", delivery.name()), delivery.progress().1.min(undecided))
+        };
+        claims.extend(self.deliveries.iter().map(delivering));
+        claims
+    }
+
+    /// How far every exporter is.
+    pub(crate) fn checkpoint(&self) -> Checkpoint {
+        let of = |delivery: &Arc<Delivery>| (delivery.name().to_owned(), delivery.progress().0);
+        Checkpoint { acknowledged: self.deliveries.iter().map(of).collect() }
+    }
+
+    /// Tells everybody of a record that was in the journal at start, in order of position, before anything new comes.
+    pub(crate) fn restore(&self, now: Now, record: &OwnedRecord, shards: &mut [Vec<Shard>]) {
+        let (position, intake) = (record.position.0, record.pipeline);
+        match record.kind {
+            RecordKind::Spans => {
+                self.restore_spans(now, record, shards);
+                self.restore_request(position, intake, Signal::Traces, record.keys.len() as u64);
+            }
+            RecordKind::Logs => {
+                self.restore_request(position, intake, Signal::Logs, record.keys.len() as u64);
+            }
+            RecordKind::Decisions => self.restore_decisions(now, record, shards),
+            RecordKind::ExporterAcknowledgement | RecordKind::Mark => {}
+        }
+    }
+
+    fn restore_spans(&self, now: Now, record: &OwnedRecord, shards: &mut [Vec<Shard>]) {
+        for (at, sampler) in self.sampling(record.pipeline) {
+            // What cannot be scanned any more was reported when it was read.
+            let facts = sampler.scan(&record.payload).unwrap_or_default();
+            let (position, arrived) = (record.position.0, UnixNanos(record.arrived));
+            for (shard, facts) in shards.get_mut(at).into_iter().flatten().zip(sampler.split(facts).0) {
+                shard.restore(now, &Restored::Arrival { position, arrived, facts });
+            }
+        }
+    }
+
+    fn restore_request(&self, position: u64, intake: u16, signal: Signal, items: u64) {
+        let unit = Unit { position, needs_from: position, items: items.max(1) };
+        for delivery in self.deliveries.iter().filter(|delivery| takes(delivery, intake, signal)) {
+            delivery.push(unit);
+        }
+        if let Some(keep) = self.keep.as_ref().filter(|keep| keep.feeds().take(intake, signal)) {
+            keep.restored(unit);
+        }
+    }
+
+    fn restore_decisions(&self, now: Now, record: &OwnedRecord, shards: &mut [Vec<Shard>]) {
+        let position = record.position.0;
+        let decided = match Decided::decode(&record.payload) {
+            Ok(decided) => decided,
+            Err(error) => {
+                return tracing::error!(position, %error, "decisions cannot be read and are made again");
+            }
+        };
+        let named = |sampler: &&Arc<Sampler>| sampler.pipeline == decided.pipeline;
+        // A pipeline that is no longer configured: nobody waits for its decisions.
+        let Some((at, sampler)) = self.samplers.iter().enumerate().find(|(_, sampler)| named(sampler)) else {
+            return;
+        };
+        let unit = Unit {
+            position,
+            needs_from: decided.needs_from().unwrap_or(position).min(position),
+            items: decided.spans(),
+        };
+        sampler.outlets().iter().for_each(|outlet| outlet.restored(unit));
+        for decision in decided.decisions {
+            let shard = shards.get_mut(at).and_then(|shards| shards.get_mut(sampler.owner(decision.trace)));
+            if let Some(shard) = shard {
+                shard.restore(now, &Restored::Decision(decision));
+            }
+        }
+    }
+}
+
+impl Outlet {
+    fn restored(&self, unit: Unit) {
+        match self {
+            Self::Exporter(delivery) => delivery.push(unit),
+            Self::Store(keep) if unit.items > 0 => keep.restored(unit),
+            Self::Store(_) => {}
+        }
+    }
+}
+
+/// Whether every request of this signal from this receiver is this exporter's.
+fn takes(delivery: &Delivery, intake: u16, signal: Signal) -> bool {
+    matches!(delivery.source(), Source::Everything(of, intakes) if *of == signal && intakes.contains(&intake))
+}

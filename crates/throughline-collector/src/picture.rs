@@ -1,0 +1,218 @@
+//! What the running pipelines hold and have done, as plain figures for whoever shows them, and what is known of one trace.
+//! Owns nothing: it asks the samplers, the exporters and the journal.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use throughline_journal::{Position, RecordKind};
+use throughline_otlp::{TraceId, UnixNanos};
+use throughline_sampling::decision::Decision;
+use throughline_sampling::shard::Stats;
+
+use crate::delivery::Delivery;
+use crate::lines::Lines;
+use crate::sampler::history::JournalHistory;
+use crate::sampler::keys::Entry;
+use crate::sampler::{Figures, Sampler};
+
+/// What a pipeline that samples knows of a trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Which pipeline.
+    pub pipeline: String,
+    /// The last decision; `None`: its spans are here and wait for one.
+    pub decision: Option<Decision>,
+    /// `decision_wait`
+    pub wait: Duration,
+    /// Whether the journal still holds spans of it: what is gone cannot be brought back.
+    pub spans: Held,
+    /// Whether linked traces are kept too.
+    pub links: Links,
+}
+
+/// Whether the journal holds something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// It does.
+    Yes,
+    /// Not any more.
+    Gone,
+}
+
+/// Whether a pipeline has a policy `linked_traces`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// It has.
+    Followed,
+    /// It has none.
+    Ignored,
+}
+
+/// Figures of all pipelines.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Picture {
+    /// Spans accepted by all receivers.
+    pub accepted_spans: u64,
+    /// Of each pipeline that samples.
+    pub samplers: Vec<SamplerFigures>,
+    /// Of each exporter in each pipeline.
+    pub exporters: Vec<ExporterFigures>,
+}
+
+/// Figures of one pipeline that samples, its shards together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SamplerFigures {
+    /// Which pipeline.
+    pub pipeline: String,
+    /// `decision_wait`
+    pub wait: Duration,
+    /// `num_traces`
+    pub num_traces: usize,
+    /// How many shards decide.
+    pub shards: usize,
+    /// Names of the policies, in order.
+    pub policies: Vec<String>,
+    /// Traces by verdict (`sampled`, `not_sampled`, `dropped`) and reason (a policy, `linked`, `no policy`, …).
+    pub decisions: Vec<(&'static str, String, u64)>,
+    /// Spans kept.
+    pub kept_spans: u64,
+    /// Held and done, summed over the shards.
+    pub stats: Stats,
+}
+
+/// Figures of an exporter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExporterFigures {
+    /// `pipeline/exporter`
+    pub name: String,
+    /// Records of the journal that wait to be sent or acknowledged.
+    pub waiting_records: usize,
+    /// What they stand for: spans or log records.
+    pub waiting_items: u64,
+    /// Items sent and acknowledged.
+    pub sent: u64,
+    /// Items refused for good.
+    pub refused: u64,
+    /// Attempts that failed and are made again.
+    pub failed_attempts: u64,
+    /// Records that could not be read back.
+    pub gone: u64,
+}
+
+impl Lines {
+    /// What each pipeline that samples knows of a trace; those that know nothing are left out. Reads the journal.
+    pub(crate) fn standings(&self, trace: TraceId) -> Vec<Standing> {
+        self.samplers.iter().filter_map(|sampler| standing(sampler, trace)).collect()
+    }
+
+    pub(crate) fn picture(&self, accepted_spans: u64) -> Picture {
+        Picture {
+            accepted_spans,
+            samplers: self.samplers.iter().map(|sampler| sampler_figures(sampler)).collect(),
+            exporters: self.deliveries.iter().map(|delivery| exporter_figures(delivery)).collect(),
+        }
+    }
+
+    /// When the oldest request arrived that the journal still holds; `None` if nothing samples, or it is empty.
+    pub(crate) fn look_back(&self) -> Option<UnixNanos> {
+        let history = self.samplers.first()?.history();
+        let first = history.journal.stats().first?;
+        let record = history.journal.records_from(first).next()?.ok()?;
+        Some(UnixNanos(record.arrived))
+    }
+}
+
+fn standing(sampler: &Sampler, trace: TraceId) -> Option<Standing> {
+    let history = sampler.history();
+    let decision = history.last_decision(trace);
+    let spans = held(&history, trace);
+    if decision.is_none() && spans == Held::Gone {
+        return None;
+    }
+    let links = if history.plan.links().is_some() { Links::Followed } else { Links::Ignored };
+    let wait = history.plan.settings().decision_wait;
+    Some(Standing { pipeline: sampler.pipeline.clone(), decision, wait, spans, links })
+}
+
+fn held(history: &JournalHistory<'_>, trace: TraceId) -> Held {
+    let hits = history.journal.lookup(&trace.bytes());
+    let holds = |position: Position| {
+        let record = history.journal.read(position).ok();
+        record.is_some_and(|it| it.kind == RecordKind::Spans && history.intakes.contains(&it.pipeline))
+    };
+    let mut positions = hits.iter().filter(|(_, value)| Entry::read(value) == Some(Entry::Holds));
+    if positions.any(|(position, _)| holds(*position)) { Held::Yes } else { Held::Gone }
+}
+
+fn sampler_figures(sampler: &Sampler) -> SamplerFigures {
+    let history = sampler.history();
+    let settings = history.plan.settings();
+    let shards = sampler.figures();
+    let mut figures = SamplerFigures {
+        pipeline: sampler.pipeline.clone(),
+        wait: settings.decision_wait,
+        num_traces: settings.num_traces.get(),
+        shards: shards.len(),
+        policies: history.plan.policies().map(str::to_owned).collect(),
+        ..SamplerFigures::default()
+    };
+    for shard in &shards {
+        figures.add(shard);
+    }
+    figures
+}
+
+impl SamplerFigures {
+    fn add(&mut self, shard: &Figures) {
+        self.kept_spans += shard.kept_spans;
+        for ((verdict, reason), count) in &shard.decisions {
+            let same = |it: &&mut (&'static str, String, u64)| it.0 == *verdict && it.1 == *reason;
+            match self.decisions.iter_mut().find(same) {
+                Some(known) => known.2 += count,
+                None => self.decisions.push((verdict, reason.clone(), *count)),
+            }
+        }
+        let (all, one) = (&mut self.stats, &shard.stats);
+        all.undecided += one.undecided;
+        all.decided += one.decided;
+        all.remembered_sampled += one.remembered_sampled;
+        all.remembered_not_sampled += one.remembered_not_sampled;
+        all.records += one.records;
+        all.links += one.links;
+        all.bytes += one.bytes;
+        all.sampled += one.sampled;
+        all.not_sampled += one.not_sampled;
+        all.dropped += one.dropped;
+        all.evicted += one.evicted;
+        all.too_large += one.too_large;
+        all.overturned += one.overturned;
+        all.linked += one.linked;
+        all.late_sampled += one.late_sampled;
+        all.late_not_sampled += one.late_not_sampled;
+        all.late_dropped += one.late_dropped;
+        all.failed_policies += one.failed_policies;
+        all.asked_past += one.asked_past;
+        all.asked_dependants += one.asked_dependants;
+        all.forgotten += one.forgotten;
+        all.spilled += one.spilled;
+        all.wishes_sent += one.wishes_sent;
+        all.wishes_refused += one.wishes_refused;
+        all.links_left_out += one.links_left_out;
+        all.beyond_look_back += one.beyond_look_back;
+        all.promised += one.promised;
+    }
+}
+
+fn exporter_figures(delivery: &Delivery) -> ExporterFigures {
+    let (waiting_records, waiting_items) = delivery.backlog();
+    let counts = delivery.counts();
+    ExporterFigures {
+        name: delivery.name().to_owned(),
+        waiting_records,
+        waiting_items,
+        sent: counts.sent.load(Ordering::Relaxed),
+        refused: counts.refused.load(Ordering::Relaxed),
+        failed_attempts: counts.failed_attempts.load(Ordering::Relaxed),
+        gone: counts.gone.load(Ordering::Relaxed),
+    }
+}

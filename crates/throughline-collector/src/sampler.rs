@@ -1,0 +1,207 @@
+//! Tail sampling of one pipeline: a thread for each shard, around the [`Desk`] that decides.
+//!
+//! Durable requests come in from the journal's thread, each shard's part to its inbox. Decisions go back into the journal
+//! as records, and once durable to the pipeline's outlets, on the journal's thread again: so an outlet hears of them in
+//! the order of their positions, and never of one that a crash could take back.
+//!
+//! An inbox holds what its shard has not seen. [`Sampler::has_room`] says when that is too much: the receiver then refuses,
+//! before the journal has the request.
+
+pub(crate) mod desk;
+pub(crate) mod history;
+pub(crate) mod keys;
+pub(crate) mod record;
+mod seat;
+#[cfg(test)]
+mod simulation;
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use std::{io, iter};
+
+use throughline_journal::Journal;
+use throughline_otlp::{TraceId, WireError};
+use throughline_sampling::decision::Decision;
+use throughline_sampling::facts::{Now, TraceFacts};
+use throughline_sampling::shard::ShardOptions;
+use throughline_sampling::{Budgets, Plan, Shard};
+
+use self::desk::Desk;
+use self::history::JournalHistory;
+use self::seat::{Message, Seat};
+use crate::intake::wall_clock;
+use crate::outlet::Outlet;
+
+pub(crate) use self::seat::{Figures, Stop};
+
+/// Facts (one for each trace in a request) that wait for their shards, over all shards, before the receiver is told to
+/// wait. About 100 bytes each.
+const WAITING_FACTS: usize = 1_000_000;
+
+/// A pipeline's sampler.
+pub(crate) struct Sampler {
+    pub(crate) pipeline: String,
+    /// Which receivers' requests feed it.
+    pub(crate) intakes: Vec<u16>,
+    plan: Arc<Plan>,
+    journal: Journal,
+    outlets: Vec<Outlet>,
+    seats: Vec<Seat>,
+    waiting: AtomicUsize,
+    opened: Instant,
+}
+
+/// The facts of a request, each with its shard.
+pub(crate) struct Parts(pub(crate) Vec<Vec<TraceFacts>>);
+
+/// The running threads of a sampler.
+pub(crate) struct Threads {
+    sampler: Arc<Sampler>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+/// What a sampler is built of.
+pub(crate) struct Build {
+    pub(crate) pipeline: String,
+    pub(crate) intakes: Vec<u16>,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) outlets: Vec<Outlet>,
+    pub(crate) shards: usize,
+    pub(crate) grace: Duration,
+}
+
+impl Sampler {
+    /// A sampler that has seen nothing, and its shards, to be restored before [`Sampler::start`].
+    pub(crate) fn new(build: Build, journal: Journal) -> (Arc<Self>, Vec<Shard>) {
+        let Build { pipeline, intakes, plan, outlets, shards, grace } = build;
+        let budgets = Arc::new(Budgets::new(&plan));
+        let count = shards.max(1);
+        let seed = RandomState::new().hash_one(0_u8);
+        let options = || ShardOptions { seed, grace, ..ShardOptions::default() };
+        let shards =
+            iter::repeat_with(|| Shard::new(Arc::clone(&plan), Arc::clone(&budgets), options())).take(count);
+        let shards = shards.collect();
+        let seats = iter::repeat_with(Seat::default).take(count).collect();
+        let (waiting, opened) = (AtomicUsize::new(0), Instant::now());
+        (Arc::new(Self { pipeline, intakes, plan, journal, outlets, seats, waiting, opened }), shards)
+    }
+
+    /// Starts a thread for each shard, which have seen everything before position `next`.
+    pub(crate) fn start(self: &Arc<Self>, shards: Vec<Shard>, next: u64) -> io::Result<Threads> {
+        let mut threads = Threads { sampler: Arc::clone(self), handles: Vec::new() };
+        for (at, shard) in shards.into_iter().enumerate() {
+            let sampler = Arc::clone(self);
+            let desk = Desk::new(shard, &self.pipeline, next);
+            let named = thread::Builder::new().name(format!("shard-{at}"));
+            threads.handles.push(named.spawn(move || {
+                if let Some(seat) = sampler.seats.get(at) {
+                    seat.run(&sampler, desk);
+                }
+            })?);
+        }
+        Ok(threads)
+    }
+
+    /// What the policies ask of a request.
+    pub(crate) fn scan(&self, request: &[u8]) -> Result<Vec<TraceFacts>, WireError> {
+        self.plan.scan(request)
+    }
+
+    /// Sorts facts by the shard that owns their trace.
+    pub(crate) fn split(&self, facts: Vec<TraceFacts>) -> Parts {
+        let mut parts: Vec<Vec<TraceFacts>> = vec![Vec::new(); self.seats.len()];
+        for fact in facts {
+            if let Some(part) = parts.get_mut(self.owner(fact.trace)) {
+                part.push(fact);
+            }
+        }
+        Parts(parts)
+    }
+
+    /// Where kept traces go.
+    pub(crate) fn outlets(&self) -> &[Outlet] {
+        &self.outlets
+    }
+
+    /// Which shard owns a trace.
+    pub(crate) fn owner(&self, trace: TraceId) -> usize {
+        owner(trace, self.seats.len())
+    }
+
+    /// Whether more may come: else the client is to try again later.
+    pub(crate) fn has_room(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) < WAITING_FACTS && !self.seats.iter().any(Seat::is_full)
+    }
+
+    /// Called by the journal's thread, in order of position.
+    pub(crate) fn arrived(&self, position: u64, parts: Parts) {
+        for (seat, facts) in self.seats.iter().zip(parts.0) {
+            self.waiting.fetch_add(facts.len(), Ordering::Relaxed);
+            seat.tell(Message::Arrived { position, facts });
+        }
+    }
+
+    /// A request that is not this pipeline's: noted, so that the journal is not held for its sake.
+    pub(crate) fn passed(&self, position: u64) {
+        for seat in &self.seats {
+            seat.tell(Message::Arrived { position, facts: Vec::new() });
+        }
+    }
+
+    /// Lowest position whose record must stay readable for undecided traces.
+    pub(crate) fn needs_from(&self) -> u64 {
+        self.seats.iter().map(Seat::needs_from).min().unwrap_or(u64::MAX)
+    }
+
+    /// Figures of each shard.
+    pub(crate) fn figures(&self) -> Vec<Figures> {
+        self.seats.iter().map(Seat::figures).collect()
+    }
+
+    /// The last decision on a trace, as far back as the journal reaches.
+    pub(crate) fn decision(&self, trace: TraceId) -> Option<Decision> {
+        self.history().last_decision(trace)
+    }
+
+    pub(crate) fn history(&self) -> JournalHistory<'_> {
+        let Self { journal, plan, pipeline, intakes, .. } = self;
+        JournalHistory { journal, plan, pipeline, intakes }
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        Now { wall: wall_clock(), mono: self.opened.elapsed() }
+    }
+}
+
+/// Which of `shards` owns a trace: any function of the id will do, as long as all parts of a process agree.
+pub(crate) fn owner(trace: TraceId, shards: usize) -> usize {
+    let [.., a, b, c, d, e, f, g, h] = trace.bytes();
+    // The low half is random where the high half may hold a clock; mixed, since some generators leave its low bits flat.
+    let mixed = u64::from_le_bytes([a, b, c, d, e, f, g, h]).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    usize::try_from((u128::from(mixed) * shards.max(1) as u128) >> 64).unwrap_or_default()
+}
+
+impl Threads {
+    /// Stops the shards: what is undecided stays in the journal for the next start, or is decided now.
+    pub(crate) fn stop(mut self, how: Stop) {
+        self.end(how);
+    }
+
+    fn end(&mut self, how: Stop) {
+        self.sampler.seats.iter().for_each(|seat| seat.stop(how));
+        for handle in self.handles.drain(..) {
+            if handle.join().is_err() {
+                tracing::error!(pipeline = self.sampler.pipeline, "a shard's thread panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.end(Stop::Resume);
+    }
+}

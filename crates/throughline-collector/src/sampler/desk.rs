@@ -1,0 +1,187 @@
+//! One shard, what it has decided and not yet written, and how far it has read: without threads or files, so that a
+//! simulation can drive it. The order that makes a crash harmless is kept here: a decision is handed out to be written
+//! first, and only what is durable is told to the exporters.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use throughline_journal::Keys;
+use throughline_otlp::TraceId;
+use throughline_sampling::Shard;
+use throughline_sampling::decision::{Decision, History, Past, Verdict, Wish};
+use throughline_sampling::facts::{Now, TraceFacts};
+use throughline_sampling::shard::{Ending, Output};
+
+use super::keys;
+use super::record::Decided;
+
+/// Decisions in one record at most: a few hundred kilobytes.
+const DECISIONS_A_RECORD: usize = 8_192;
+
+/// A shard at work.
+pub(crate) struct Desk {
+    shard: Shard,
+    pipeline: String,
+    output: Output,
+    unwritten: VecDeque<Arc<Decided>>,
+    /// Handed out to be written, by number.
+    undurable: BTreeMap<u64, Arc<Decided>>,
+    handed_out: u64,
+    /// First position that the shard has not seen.
+    next: u64,
+}
+
+/// A record of decisions to append.
+#[derive(Debug)]
+pub(crate) struct Write {
+    /// To be given back to [`Desk::durable`] or [`Desk::refused`].
+    pub(crate) number: u64,
+    pub(crate) decided: Arc<Decided>,
+    pub(crate) keys: Keys,
+}
+
+impl Desk {
+    /// A desk whose shard has seen everything before position `next`.
+    pub(crate) fn new(shard: Shard, pipeline: &str, next: u64) -> Self {
+        Self {
+            shard,
+            pipeline: pipeline.to_owned(),
+            output: Output::default(),
+            unwritten: VecDeque::new(),
+            undurable: BTreeMap::new(),
+            handed_out: 0,
+            next,
+        }
+    }
+
+    /// The shard, to read its figures or to restore it.
+    pub(crate) fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    /// The shard's part of a durable request; none of it may be this shard's.
+    pub(crate) fn arrived(&mut self, now: Now, position: u64, facts: &[TraceFacts]) {
+        if !facts.is_empty() {
+            self.shard.handle(now, position, facts);
+        }
+        self.next = self.next.max(position.saturating_add(1));
+    }
+
+    /// A link from a trace that is kept.
+    pub(crate) fn keep(&mut self, now: Now, wish: Wish) {
+        self.shard.keep(now, wish);
+    }
+
+    /// When there is something to decide, in the monotone time of [`Now`].
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.shard.deadline()
+    }
+
+    /// Decides what is due. Returns the wishes that follow from it, for the shards that own their traces.
+    pub(crate) fn decide(&mut self, now: Now, history: &mut dyn History) -> Vec<Wish> {
+        let pending = self.undurable.values().chain(&self.unwritten).cloned().collect();
+        self.shard.poll(now, &mut WithPending { history, pending, index: None }, &mut self.output);
+        self.hand_out()
+    }
+
+    /// Sorts what came out of the shard: decisions to be written, wishes for the caller.
+    fn hand_out(&mut self) -> Vec<Wish> {
+        let mut decisions: Vec<Decision> = std::mem::take(&mut self.output.decisions);
+        while !decisions.is_empty() {
+            let rest = decisions.split_off(decisions.len().min(DECISIONS_A_RECORD));
+            self.unwritten.push_back(Arc::new(Decided { pipeline: self.pipeline.clone(), decisions }));
+            decisions = rest;
+        }
+        std::mem::take(&mut self.output.wishes)
+    }
+
+    /// The next record to append.
+    pub(crate) fn next_write(&mut self) -> Option<Write> {
+        let decided = self.unwritten.pop_front()?;
+        let number = self.handed_out;
+        self.handed_out += 1;
+        self.undurable.insert(number, Arc::clone(&decided));
+        let keys = keys::of_decisions(&decided.decisions);
+        Some(Write { number, decided, keys })
+    }
+
+    /// The record is durable, and its exporters have been told.
+    pub(crate) fn durable(&mut self, number: u64) {
+        self.undurable.remove(&number);
+    }
+
+    /// The record was not appended: it comes again from [`Desk::next_write`].
+    pub(crate) fn refused(&mut self, write: Write) {
+        self.undurable.remove(&write.number);
+        self.unwritten.push_front(write.decided);
+    }
+
+    /// Lowest position whose record must stay readable for this shard's sake.
+    pub(crate) fn needs_from(&self) -> u64 {
+        let undurable = self.undurable.values().map(|decided| decided.needs_from());
+        let unwritten = self.unwritten.iter().map(|decided| decided.needs_from());
+        let undecided = std::iter::once(self.shard.oldest_undecided());
+        undurable.chain(unwritten).chain(undecided).flatten().fold(self.next, u64::min)
+    }
+
+    /// Whether decisions wait to be handed out, because the journal refused them.
+    pub(crate) fn has_unwritten(&self) -> bool {
+        !self.unwritten.is_empty()
+    }
+
+    /// Whether every decision made is durable.
+    pub(crate) fn is_clear(&self) -> bool {
+        self.unwritten.is_empty() && self.undurable.is_empty()
+    }
+
+    /// Decides what is left at a shutdown that does not resume.
+    pub(crate) fn shut_down(&mut self, now: Now, history: &mut dyn History) -> Vec<Wish> {
+        let pending = self.undurable.values().chain(&self.unwritten).cloned().collect();
+        let mut history = WithPending { history, pending, index: None };
+        self.shard.shutdown(now, Ending::Final, &mut history, &mut self.output);
+        self.hand_out()
+    }
+}
+
+/// History with the decisions that are made and not durable yet, which the journal cannot know.
+struct WithPending<'a> {
+    history: &'a mut dyn History,
+    pending: Vec<Arc<Decided>>,
+    /// Where in `pending` a trace's decisions stand: made at the first question, as there is seldom one.
+    index: Option<BTreeMap<TraceId, Vec<(usize, usize)>>>,
+}
+
+impl WithPending<'_> {
+    fn of(&mut self, trace: TraceId) -> Vec<&Decision> {
+        let pending = &self.pending;
+        let index = self.index.get_or_insert_with(|| {
+            let mut index: BTreeMap<TraceId, Vec<(usize, usize)>> = BTreeMap::new();
+            for (at, decided) in pending.iter().enumerate() {
+                for (of, decision) in decided.decisions.iter().enumerate() {
+                    index.entry(decision.trace).or_default().push((at, of));
+                }
+            }
+            index
+        });
+        let places = index.get(&trace).into_iter().flatten();
+        places.filter_map(|(at, of)| pending.get(*at)?.decisions.get(*of)).collect()
+    }
+}
+
+impl History for WithPending<'_> {
+    fn past(&mut self, trace: TraceId) -> Option<Past> {
+        let mut past = self.history.past(trace)?;
+        for decision in self.of(trace) {
+            if decision.verdict == Verdict::Sampled {
+                past.sent_through = past.sent_through.max(decision.records.last().copied());
+            }
+            past.decided = Some((decision.verdict, decision.reason.clone(), decision.hops));
+        }
+        Some(past)
+    }
+
+    fn dependants(&mut self, trace: TraceId, limit: usize) -> Vec<TraceId> {
+        self.history.dependants(trace, limit)
+    }
+}

@@ -1,0 +1,105 @@
+//! What lies beyond a shard's memory, looked up in the journal: earlier spans of a trace, earlier decisions on it, and the
+//! traces that link to it. As far back as the journal reaches.
+//!
+//! A record that cannot be read counts as not there; opening or exporting has said so already.
+
+use throughline_journal::{Journal, OwnedRecord, Position, RecordKind};
+use throughline_otlp::{TraceId, UnixNanos};
+use throughline_sampling::Plan;
+use throughline_sampling::decision::{Decision, History, Past, Verdict};
+use throughline_sampling::facts::TraceFacts;
+
+use super::keys::Entry;
+use super::record::Decided;
+
+/// The journal as one pipeline's sampler sees it.
+pub(crate) struct JournalHistory<'a> {
+    pub(crate) journal: &'a Journal,
+    pub(crate) plan: &'a Plan,
+    /// Name of the pipeline.
+    pub(crate) pipeline: &'a str,
+    /// Which receivers' requests feed it.
+    pub(crate) intakes: &'a [u16],
+}
+
+impl JournalHistory<'_> {
+    fn record(&self, position: Position, kind: RecordKind) -> Option<OwnedRecord> {
+        self.journal.read(position).ok().filter(|record| record.kind == kind)
+    }
+
+    /// The last decision on a trace and everything sent because of any.
+    fn decisions(&self, trace: TraceId, position: Position) -> Vec<Decision> {
+        let Some(record) = self.record(position, RecordKind::Decisions) else { return Vec::new() };
+        let decided = Decided::decode(&record.payload).ok().filter(|it| it.pipeline == self.pipeline);
+        let decisions = decided.map(|decided| decided.decisions).unwrap_or_default();
+        decisions.into_iter().filter(|decision| decision.trace == trace).collect()
+    }
+
+    /// The last decision on a trace that is still in the journal.
+    pub(crate) fn last_decision(&self, trace: TraceId) -> Option<Decision> {
+        let decides = |value: &[u8]| Entry::read(value) == Some(Entry::Decides);
+        let hits = self.journal.lookup(&trace.bytes());
+        let mut positions = hits.iter().rev().filter(|(_, value)| decides(value)).map(|(at, _)| *at);
+        positions.find_map(|position| self.decisions(trace, position).pop())
+    }
+
+    /// What a record says of a trace, and when it came.
+    fn facts(&self, trace: TraceId, position: Position) -> Option<(TraceFacts, UnixNanos)> {
+        let record = self.record(position, RecordKind::Spans)?;
+        if !self.intakes.contains(&record.pipeline) {
+            return None;
+        }
+        let facts = self.plan.scan(&record.payload).ok()?;
+        let facts = facts.into_iter().find(|facts| facts.trace == trace)?;
+        Some((facts, UnixNanos(record.arrived)))
+    }
+}
+
+impl History for JournalHistory<'_> {
+    fn past(&mut self, trace: TraceId) -> Option<Past> {
+        let mut records = Vec::new();
+        let mut all: Option<TraceFacts> = None;
+        let (mut decided, mut sent_through, mut last_arrival) = (None, None, UnixNanos(0));
+        for (position, value) in self.journal.lookup(&trace.bytes()) {
+            match Entry::read(&value) {
+                Some(Entry::Holds) => {
+                    let Some((facts, arrived)) = self.facts(trace, position) else { continue };
+                    last_arrival = last_arrival.max(arrived);
+                    match &mut all {
+                        Some(all) => all.merge(&facts),
+                        None => all = Some(facts),
+                    }
+                    records.push(position.0);
+                }
+                Some(Entry::Decides) => {
+                    for decision in self.decisions(trace, position) {
+                        if decision.verdict == Verdict::Sampled {
+                            sent_through = sent_through.max(decision.records.last().copied());
+                        }
+                        decided = Some((decision.verdict, decision.reason, decision.hops));
+                    }
+                }
+                Some(Entry::LinkedBy(_)) | None => {}
+            }
+        }
+        records.sort_unstable();
+        records.dedup();
+        all.map(|facts| Past { decided, records, sent_through, last_arrival, facts })
+    }
+
+    fn dependants(&mut self, trace: TraceId, limit: usize) -> Vec<TraceId> {
+        let mut found = Vec::new();
+        for (_, value) in self.journal.lookup(&trace.bytes()) {
+            if let Some(Entry::LinkedBy(by)) = Entry::read(&value)
+                && by != trace
+                && !found.contains(&by)
+            {
+                found.push(by);
+                if found.len() >= limit {
+                    break;
+                }
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,245 @@
+//! The thread of one shard: its inbox, its loop, and what others may know of it without asking the thread.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use throughline_journal::{Record, RecordKind};
+use throughline_sampling::decision::{Trigger, Verdict, Wish};
+use throughline_sampling::facts::TraceFacts;
+use throughline_sampling::shard::Stats;
+
+use super::Sampler;
+use super::desk::{Desk, Write};
+use super::record::{self, Decided};
+use crate::delivery::queue::Unit;
+use crate::intake::wall_clock;
+
+/// Decisions that fall within this go into one record: a record for each costs more than the wait.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Between two attempts to write decisions that the journal refused.
+const RETRY_EVERY: Duration = Duration::from_millis(100);
+
+/// What a shard is told.
+pub(crate) enum Message {
+    /// A durable request: this shard's part of it, perhaps nothing.
+    Arrived { position: u64, facts: Vec<TraceFacts> },
+    /// A link from a trace that is kept.
+    Keep(Wish),
+    /// The record of this number is durable.
+    Durable(u64),
+    /// It was not appended.
+    Refused(Box<Write>),
+}
+
+/// How a shard ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stop {
+    /// It goes on.
+    No,
+    /// Undecided traces stay in the journal and are decided by the next process.
+    Resume,
+    /// Everything is decided now.
+    Decide,
+}
+
+/// One shard's place.
+#[derive(Default)]
+pub(crate) struct Seat {
+    inbox: Mutex<Inbox>,
+    changed: Condvar,
+    needs_from: AtomicU64,
+    full: AtomicBool,
+    figures: Mutex<Figures>,
+}
+
+struct Inbox {
+    messages: VecDeque<Message>,
+    stop: Stop,
+}
+
+/// Figures of one shard, for metrics and the page.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) stats: Stats,
+    /// First decisions and those that rose, by verdict and reason.
+    pub(crate) decisions: BTreeMap<(&'static str, String), u64>,
+    /// Spans kept.
+    pub(crate) kept_spans: u64,
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Self { messages: VecDeque::new(), stop: Stop::No }
+    }
+}
+
+impl Figures {
+    fn count(&mut self, decided: &Decided) {
+        for decision in &decided.decisions {
+            self.kept_spans += u64::from(decision.spans);
+            // A late span that follows its trace's decision is not another decision.
+            if decision.trigger != Trigger::Late || decision.verdict != Verdict::Sampled {
+                let key = (record::verdict_name(decision.verdict), record::reason_name(&decision.reason));
+                *self.decisions.entry(key).or_default() += 1;
+            }
+        }
+    }
+}
+
+impl Seat {
+    /// Puts a message into the inbox.
+    pub(crate) fn tell(&self, message: Message) {
+        self.inbox().messages.push_back(message);
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn stop(&self, how: Stop) {
+        let mut inbox = self.inbox();
+        inbox.stop = inbox.stop.max(how);
+        drop(inbox);
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn needs_from(&self) -> u64 {
+        self.needs_from.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The body of the thread.
+    pub(crate) fn run(&self, sampler: &Arc<Sampler>, mut desk: Desk) {
+        let at = sampler.seats.iter().position(|seat| std::ptr::eq(seat, self)).unwrap_or_default();
+        let mut decide_at = Duration::ZERO;
+        let mut stopping = Stop::No;
+        self.publish(&desk);
+        loop {
+            let (messages, stop) = self.wait(sampler, &desk, decide_at, stopping);
+            for message in messages {
+                hear(sampler, &mut desk, message);
+            }
+            let now = sampler.now();
+            if stop == Stop::Decide && stopping == Stop::No {
+                let wishes = desk.shut_down(now, &mut sampler.history());
+                route(sampler, wishes);
+            } else if stop == Stop::No && now.mono >= decide_at && is_due(&desk, now.mono) {
+                let wishes = desk.decide(now, &mut sampler.history());
+                route(sampler, wishes);
+                decide_at = sampler.now().mono + TICK;
+            }
+            stopping = stop;
+            self.write(sampler, at, &mut desk);
+            self.publish(&desk);
+            if stop == Stop::Resume || (stop == Stop::Decide && desk.is_clear()) {
+                return;
+            }
+        }
+    }
+
+    /// Everything in the inbox, once there is something, or something is due.
+    fn wait(
+        &self,
+        sampler: &Sampler,
+        desk: &Desk,
+        decide_at: Duration,
+        known: Stop,
+    ) -> (VecDeque<Message>, Stop) {
+        let now = sampler.opened.elapsed();
+        let due = desk.deadline().map(|deadline| deadline.max(decide_at));
+        let retry = desk.has_unwritten().then_some(now + RETRY_EVERY);
+        let wake = due.into_iter().chain(retry).min();
+        let idle = |inbox: &mut Inbox| inbox.messages.is_empty() && inbox.stop == known;
+        let inbox = self.inbox();
+        let mut inbox = match wake {
+            None => self.changed.wait_while(inbox, idle).unwrap_or_else(PoisonError::into_inner),
+            Some(wake) => {
+                let wait = wake.saturating_sub(now);
+                let waited = self.changed.wait_timeout_while(inbox, wait, idle);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        (std::mem::take(&mut inbox.messages), inbox.stop)
+    }
+
+    /// Appends what was decided. The journal's thread tells the outlets, then this one.
+    fn write(&self, sampler: &Arc<Sampler>, at: usize, desk: &mut Desk) {
+        while let Some(write) = desk.next_write() {
+            let (needs_from, items) = (write.decided.needs_from(), write.decided.spans());
+            let payload = write.decided.encode();
+            let mut record = Record::new(RecordKind::Decisions, wall_clock().0, payload);
+            record.keys = write.keys.clone();
+            let number = write.number;
+            let write = Arc::new(Mutex::new(Some(write)));
+            let (owner, kept) = (Arc::clone(sampler), Arc::clone(&write));
+            let appended = sampler.journal.append(record, move |outcome| {
+                let Some(seat) = owner.seats.get(at) else { return };
+                match outcome {
+                    Ok(position) => {
+                        let position = position.0;
+                        if let Some(write) = kept.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                            let mut figures = seat.figures.lock().unwrap_or_else(PoisonError::into_inner);
+                            figures.count(&write.decided);
+                        }
+                        let needs_from = needs_from.unwrap_or(position).min(position);
+                        owner
+                            .outlets
+                            .iter()
+                            .for_each(|outlet| outlet.decided(Unit { position, needs_from, items }));
+                        seat.tell(Message::Durable(number));
+                    }
+                    Err(_) => {
+                        let write = kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+                        write.into_iter().for_each(|write| seat.tell(Message::Refused(Box::new(write))));
+                    }
+                }
+            });
+            if appended.is_err() {
+                let write = write.lock().unwrap_or_else(PoisonError::into_inner).take();
+                write.into_iter().for_each(|write| desk.refused(write));
+                return;
+            }
+        }
+    }
+
+    fn publish(&self, desk: &Desk) {
+        self.needs_from.store(desk.needs_from(), Ordering::Release);
+        self.full.store(desk.shard().is_full(), Ordering::Relaxed);
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner).stats = desk.shard().stats();
+    }
+}
+
+fn hear(sampler: &Sampler, desk: &mut Desk, message: Message) {
+    match message {
+        Message::Arrived { position, facts } => {
+            desk.arrived(sampler.now(), position, &facts);
+            sampler.waiting.fetch_sub(facts.len(), Ordering::Relaxed);
+        }
+        Message::Keep(wish) => desk.keep(sampler.now(), wish),
+        Message::Durable(number) => desk.durable(number),
+        Message::Refused(write) => desk.refused(*write),
+    }
+}
+
+fn is_due(desk: &Desk, now: Duration) -> bool {
+    desk.deadline().is_some_and(|deadline| deadline <= now)
+}
+
+fn route(sampler: &Sampler, wishes: Vec<Wish>) {
+    for wish in wishes {
+        if let Some(seat) = sampler.seats.get(sampler.owner(wish.trace())) {
+            seat.tell(Message::Keep(wish));
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What runs between receiving and the ends: receivers, pipelines and exporters, as plain data that was checked before.
+//! Names are those of the configuration: they appear in metrics and logs, and in the journal, where a restart finds them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use throughline_otlp::Signal;
+use throughline_sampling::Plan;
+
+use crate::configuration::MemoryLimiter;
+use crate::export::balance::BalanceSettings;
+use crate::export::debug::{Sampling, Verbosity};
+use crate::export::file::FileSettings;
+use crate::export::otlp::OtlpSettings;
+use crate::export::resolver::ResolverSettings;
+use crate::export::retry::RetrySettings;
+
+/// Receivers, pipelines and exporters.
+#[derive(Clone, Debug)]
+pub struct Topology {
+    /// Where requests come in. At most 65,535.
+    pub receivers: Vec<Receiver>,
+    /// Which way they go.
+    pub pipelines: Vec<Pipeline>,
+}
+
+/// An `otlp` receiver.
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    /// `otlp` or `otlp/name`.
+    pub name: String,
+    /// Where OTLP over gRPC is received, if at all; port 0 takes any free one.
+    pub grpc: Option<SocketAddr>,
+    /// Where OTLP over HTTP is received, if at all.
+    pub http: Option<SocketAddr>,
+    /// Origins a browser may send from.
+    pub cors_origins: Vec<String>,
+}
+
+/// From receivers through processors to exporters.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// `traces`, `logs/checkout`.
+    pub name: String,
+    /// What it carries. Metrics have no pipeline: their last values are served at `/metrics`.
+    pub signal: Signal,
+    /// Indexes into [`Topology::receivers`].
+    pub receivers: Vec<u16>,
+    /// `tail_sampling`, if the pipeline samples.
+    pub sampling: Option<Arc<Plan>>,
+    /// `memory_limiter`
+    pub memory: Option<MemoryLimiter>,
+    /// `batch`, or its defaults.
+    pub batch: Batch,
+    /// Where it ends.
+    pub ends: Vec<End>,
+}
+
+/// How items are gathered into requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// A request goes when it holds so many items.
+    pub items: u64,
+    /// Or when its first item has waited so long.
+    pub wait: Duration,
+}
+
+/// One end of a pipeline.
+#[derive(Clone, Debug)]
+pub enum End {
+    /// The store of this process.
+    Store,
+    /// An exporter.
+    Exporter(Box<Exporter>),
+}
+
+/// An exporter as one pipeline uses it.
+#[derive(Clone, Debug)]
+pub struct Exporter {
+    /// `otlp` or `otlphttp/tempo`.
+    pub name: String,
+    /// Requests under way at one time.
+    pub in_flight: usize,
+    /// What happens when sending fails.
+    pub retry: RetrySettings,
+    /// Where it sends.
+    pub settings: ExporterSettings,
+}
+
+/// What is needed to make an exporter.
+#[derive(Clone, Debug)]
+pub enum ExporterSettings {
+    /// OTLP over gRPC or HTTP.
+    Otlp(OtlpSettings),
+    /// The members of a ring, each over gRPC.
+    LoadBalancing(ResolverSettings, BalanceSettings),
+    /// A file.
+    File(FileSettings),
+    /// [`crate::Config::debug_output`].
+    Debug(Verbosity, Sampling),
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { items: 8192, wait: Duration::from_millis(200) }
+    }
+}
+
+impl Topology {
+    /// What a process does that was told nothing: one receiver, everything into the store.
+    #[must_use]
+    pub fn store_everything(receiver: Receiver) -> Self {
+        let pipeline = |name: &str, signal| Pipeline {
+            name: name.to_owned(),
+            signal,
+            receivers: vec![0],
+            sampling: None,
+            memory: None,
+            batch: Batch::default(),
+            ends: vec![End::Store],
+        };
+        Self {
+            receivers: vec![receiver],
+            pipelines: vec![pipeline("traces", Signal::Traces), pipeline("logs", Signal::Logs)],
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Where the next segment's file comes from: a released one, a new one, or the reserve.
+
+use std::{io, sync::Arc};
+
+use super::{Obstacle, Writer};
+use crate::{
+    Full, Refused,
+    catalog::Next,
+    segment::{self, SegmentFile},
+};
+
+impl Writer {
+    /// A file for the next segment, and whether it is of the reserve.
+    pub(super) fn obtain(&mut self, may_use_reserve: bool) -> Result<(Arc<SegmentFile>, bool), Obstacle> {
+        let obstacle = match self.catalog.next() {
+            Next::Reuse(file) => {
+                self.counters.recycled.add(1);
+                return Ok((file, false));
+            }
+            Next::Create => match self.create() {
+                Ok(file) => return Ok((file, false)),
+                Err(obstacle) => obstacle,
+            },
+            Next::Pinned(consumer) => Obstacle::Refused(Refused::Full(Full::Cap(consumer))),
+        };
+        let reserve = if may_use_reserve { self.catalog.take_reserve() } else { None };
+        reserve.map(|file| (file, true)).ok_or(obstacle)
+    }
+
+    /// Makes the files of the reserve. Without room for them there is none: said by the first refusal, not here.
+    pub(crate) fn reserve(&mut self) {
+        for _ in 0..self.catalog.reserve_lacks() {
+            match self.create() {
+                Ok(file) => self.catalog.give_back(file),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// A new file; if there is no room for one, a released segment that look-back would have kept.
+    fn create(&mut self) -> Result<Arc<SegmentFile>, Obstacle> {
+        let slot = self.numbering.next_slot;
+        let created = SegmentFile::create(self.fs.as_ref(), &self.dir, slot, self.segment_bytes);
+        let taken = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
+        if created.as_ref().map_or_else(taken, |_| true) {
+            self.numbering.next_slot = slot.saturating_add(1);
+        }
+        match created {
+            Ok(file) => Ok(Arc::new(file)),
+            Err(error) => self.catalog.take_released().ok_or_else(|| {
+                let path = segment::path(&self.dir, slot);
+                let why = format!("cannot create {}: {error}", path.display());
+                Obstacle::Refused(Refused::Full(Full::Disk(why.into())))
+            }),
+        }
+    }
+}
