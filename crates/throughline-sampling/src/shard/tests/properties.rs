@@ -247,7 +247,12 @@ fn small_tables() -> impl Strategy_<Value = ShardOptions> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    // `PROPTEST_CASES` makes it more. Every failure prints its input, made as small as it can be.
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.max(1_000),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn the_same_is_kept_in_any_order(settings in rising(), options in small_tables(), courses in shuffled()) {
