@@ -263,18 +263,10 @@ impl OtlpExporter {
             Ok(answer) => answer,
             Err(error) => return broken(&connection::described(&error)),
         };
-        if let Some(answer) = &answer {
-            route.connections.give_back(connection).await;
-            match self.settings.protocol {
-                Protocol::Grpc => grpc::outcome(&head, trailers.as_ref(), answer),
-                Protocol::Http(_) => http::outcome(&head, answer, signal, SystemTime::now()),
-            }
-        } else {
-            // Too long to be an export response; its status stands.
-            match self.settings.protocol {
-                Protocol::Grpc => grpc::outcome(&head, trailers.as_ref(), &[]),
-                Protocol::Http(_) => http::outcome(&head, &[], signal, SystemTime::now()),
-            }
+        route.connections.give_back(connection).await;
+        match self.settings.protocol {
+            Protocol::Grpc => grpc::outcome(&head, trailers.as_ref(), &answer),
+            Protocol::Http(_) => http::outcome(&head, &answer, signal, SystemTime::now()),
         }
     }
 
@@ -305,19 +297,25 @@ impl OtlpExporter {
     }
 }
 
-/// The answer's body within bounds (`None` if it is longer), and its trailers.
-async fn answer(mut body: Incoming) -> Result<(Option<Vec<u8>>, Option<HeaderMap>), hyper::Error> {
-    let mut whole = Vec::new();
-    let mut trailers = None;
+/// The answer's body and trailers. One too long to be an export response is read to its end, as the status stands behind
+/// it, and not kept.
+async fn answer(mut body: Incoming) -> Result<(Vec<u8>, Option<HeaderMap>), hyper::Error> {
+    let (mut whole, mut length, mut trailers) = (Vec::new(), 0, None);
     while !body.is_end_stream() {
         let Some(frame) = body.frame().await else { break };
         match frame?.into_data() {
-            Ok(data) if whole.len() + data.len() > ANSWER_BYTES => return Ok((None, trailers)),
-            Ok(data) => whole.extend_from_slice(&data),
+            Ok(data) => {
+                length += data.len();
+                if length <= ANSWER_BYTES {
+                    whole.extend_from_slice(&data);
+                } else {
+                    whole = Vec::new();
+                }
+            }
             Err(frame) => trailers = frame.into_trailers().ok().or(trailers),
         }
     }
-    Ok((Some(whole), trailers))
+    Ok((whole, trailers))
 }
 
 /// JSON and compression, as configured.
