@@ -31,7 +31,7 @@
 //! | memo | 36 | two decision caches |
 //! | table | 10 to 15 a row or memo | |
 //! | cell that is free again | 4 more | |
-//! | link | 16, and about 120 for a trace that has some | `max_links` in all, [`MAX_LINKS`](crate::facts::MAX_LINKS) a trace |
+//! | link | 16, and about 120 for a trace that has some | `max_links` in all, [`MAX_LINKS`] a trace |
 //! | trace kept because of another, or waiting for one | 16, and about 120 for each other | `max_links` each |
 //!
 //! So a trace of 8 spans in 8 requests takes 128 + 7 x 12 + 10 to 15: at most 227 bytes, whatever its spans weigh.
@@ -46,7 +46,7 @@
 //! - upper bounds (`upper_threshold_ms`, `max_spans`, `maximum_trace_size_bytes`), `invert_match` and `not`: a trace that
 //!   was kept before it grew out of them stays kept;
 //! - `sample_on_first_match` together with `linked_traces`: another policy may come first, from which links do not spread;
-//! - `max_traces` and [`MAX_LINKS`](crate::facts::MAX_LINKS), where they are reached: the first ones win.
+//! - `max_traces` and [`MAX_LINKS`], where they are reached: the first ones win.
 //!
 //! Reasons and triggers depend on the order always: a trace kept by a link may later show merit of its own.
 //!
