@@ -82,49 +82,43 @@ pub(super) async fn run<D: Destination>(
 async fn send<D: Destination>(delivery: &Delivery, destination: &D, request: Request) {
     let Request { signal, body, items } = request;
     let mut body = Bytes::from(body);
-    let counts = delivery.counts();
     let begun = tokio::time::Instant::now();
     let mut backoff = Backoff::new(delivery.settings.retry.clone());
     loop {
-        match destination.send(signal, body.clone()).await {
-            Outcome::Accepted { rejected } => {
-                let Rejected { items: lost, why } = rejected.unwrap_or_default();
-                counts.sent.fetch_add(items.saturating_sub(lost), Ordering::Relaxed);
-                if lost > 0 || !why.is_empty() {
-                    counts.refused.fetch_add(lost, Ordering::Relaxed);
-                    tracing::warn!(exporter = delivery.name(), rejected = lost, why, "said by the backend");
-                }
-                return;
-            }
-            Outcome::Refused { why } => {
-                counts.refused.fetch_add(items, Ordering::Relaxed);
-                tracing::error!(
-                    exporter = delivery.name(),
-                    items,
-                    why,
-                    "the backend refused a request for good"
-                );
-                return;
-            }
+        let (after, why) = match destination.send(signal, body.clone()).await {
+            Outcome::Accepted { rejected } => return accepted(delivery, items, rejected.unwrap_or_default()),
+            Outcome::Refused { why } => return lost(delivery, items, &why),
             Outcome::Retry { after, why, rest, .. } => {
                 // What has arrived is not sent again.
                 body = rest.unwrap_or(body);
-                counts.failed_attempts.fetch_add(1, Ordering::Relaxed);
-                match backoff.failed(begun.elapsed(), random(), after) {
-                    Next::At(again) => {
-                        delivery.failing(&why, backoff.failures());
-                        tokio::time::sleep_until(begun + again).await;
-                    }
-                    Next::GiveUp { .. } => {
-                        counts.refused.fetch_add(items, Ordering::Relaxed);
-                        let exporter = delivery.name();
-                        tracing::error!(exporter, items, why, "given up after max_elapsed_time");
-                        return;
-                    }
-                }
+                (after, why)
+            }
+        };
+        delivery.counts().failed_attempts.fetch_add(1, Ordering::Relaxed);
+        match backoff.failed(begun.elapsed(), random(), after) {
+            Next::At(again) => {
+                delivery.failing(&why, backoff.failures());
+                tokio::time::sleep_until(begun + again).await;
+            }
+            Next::GiveUp { .. } => {
+                return lost(delivery, items, &format!("given up after max_elapsed_time: {why}"));
             }
         }
     }
+}
+
+fn accepted(delivery: &Delivery, items: u64, rejected: Rejected) {
+    let Rejected { items: lost, why } = rejected;
+    delivery.counts().sent.fetch_add(items.saturating_sub(lost), Ordering::Relaxed);
+    if lost > 0 || !why.is_empty() {
+        delivery.counts().refused.fetch_add(lost, Ordering::Relaxed);
+        tracing::warn!(exporter = delivery.name(), rejected = lost, why, "said by the backend");
+    }
+}
+
+fn lost(delivery: &Delivery, items: u64, why: &str) {
+    delivery.counts().refused.fetch_add(items, Ordering::Relaxed);
+    tracing::error!(exporter = delivery.name(), items, why, "a request is dropped");
 }
 
 /// A number in [0, 1) for the jitter, from the standard library's randomly seeded hasher.

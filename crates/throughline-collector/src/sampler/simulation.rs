@@ -78,6 +78,31 @@ fn plan() -> Arc<Plan> {
     Arc::new(Plan::compile(settings).unwrap())
 }
 
+fn options(durability: Durability) -> Options {
+    Options {
+        segment_bytes: 64 << 10,
+        cap_bytes: 1 << 20,
+        look_back_bytes: 1 << 20,
+        reserve_segments: 1,
+        durability,
+        group_wait: Duration::ZERO,
+        consumers: vec!["store".to_owned()],
+        ..Options::default()
+    }
+}
+
+fn settings() -> delivery::Settings {
+    delivery::Settings {
+        name: "traces/otlp".to_owned(),
+        source: Source::Kept { pipeline: PIPELINE.to_owned(), reasons: Reasons::Unsaid },
+        batch_items: 10,
+        batch_bytes: 1 << 20,
+        batch_wait: Duration::ZERO,
+        in_flight: 1,
+        retry: RetrySettings::default(),
+    }
+}
+
 /// The process between two losses of power.
 struct Life {
     journal: Journal,
@@ -92,27 +117,9 @@ struct Life {
 
 impl Life {
     fn begin(fs: &SimFs, durability: Durability, clock: Duration) -> Option<Self> {
-        let options = Options {
-            segment_bytes: 64 << 10,
-            cap_bytes: 1 << 20,
-            look_back_bytes: 1 << 20,
-            reserve_segments: 1,
-            durability,
-            group_wait: Duration::ZERO,
-            consumers: vec!["store".to_owned()],
-            ..Options::default()
-        };
-        let (journal, _) = Journal::open(Arc::new(fs.clone()), Path::new("/journal"), options).ok()?;
-        let settings = delivery::Settings {
-            name: "traces/otlp".to_owned(),
-            source: Source::Kept { pipeline: PIPELINE.to_owned(), reasons: Reasons::Unsaid },
-            batch_items: 10,
-            batch_bytes: 1 << 20,
-            batch_wait: Duration::ZERO,
-            in_flight: 1,
-            retry: RetrySettings::default(),
-        };
-        let delivery = Delivery::new(settings, journal.clone());
+        let (journal, _) =
+            Journal::open(Arc::new(fs.clone()), Path::new("/journal"), options(durability)).ok()?;
+        let delivery = Delivery::new(settings(), journal.clone());
         let build = Build {
             pipeline: PIPELINE.to_owned(),
             intakes: vec![0],
@@ -256,51 +263,56 @@ fn run(seed: u64, durability: Durability) -> Outcome {
     let mut random = Random::new(seed);
     let mut fs = SimFs::new(seed);
     let mut model = Model::default();
-    let mut clock = Duration::from_secs(1_000_000);
-    let (mut number, mut cuts) = (0, 0);
+    let mut world = World { clock: Duration::from_secs(1_000_000), number: 0, sink_is_up: true };
+    let mut cuts = 0;
     for life in 0..=LIVES {
-        let last = life == LIVES;
-        let Some(mut process) = Life::begin(&fs, durability, clock) else {
-            fs = fs.restart(Tear::Bytes);
-            cuts += 1;
-            continue;
-        };
-        if !last {
-            fs.cut_power_after(5 + random.below(120));
-        }
-        let mut sink_is_up = true;
-        for _ in 0..if last { 0 } else { 60 } {
-            if fs.is_off() {
-                break;
-            }
-            match random.below(10) {
-                0..=4 => {
-                    let (request, ids, failed) = request(&mut random, number);
-                    number += 1;
-                    if process.accept(clock, request) {
-                        model.acknowledged.extend(ids);
-                        model.failed.extend(failed);
-                    }
-                }
-                5 => clock += Duration::from_millis(random.below(2500)),
-                6 => process.decide(clock, &mut model),
-                7 => process.export(sink_is_up, &mut model),
-                8 => sink_is_up = random.chance(50),
-                _ => {
-                    process.check_point(clock);
-                    process.release();
+        if let Some(mut process) = Life::begin(&fs, durability, world.clock) {
+            if life == LIVES {
+                finish(&mut process, &mut world.clock, &mut model);
+            } else {
+                fs.cut_power_after(5 + random.below(120));
+                let mut steps = 0..60;
+                while !fs.is_off() && steps.next().is_some() {
+                    world.step(&mut process, &mut model, &mut random);
                 }
             }
         }
-        if last {
-            finish(&mut process, &mut clock, &mut model);
-        }
-        drop(process);
         fs.cut_power();
         cuts += 1;
         fs = fs.restart(Tear::Bytes);
     }
     model.outcome(cuts)
+}
+
+/// What goes on while processes come and go.
+struct World {
+    clock: Duration,
+    /// Requests made so far.
+    number: u64,
+    sink_is_up: bool,
+}
+
+impl World {
+    fn step(&mut self, process: &mut Life, model: &mut Model, random: &mut Random) {
+        match random.below(10) {
+            0..=4 => {
+                let (request, ids, failed) = request(random, self.number);
+                self.number += 1;
+                if process.accept(self.clock, request) {
+                    model.acknowledged.extend(ids);
+                    model.failed.extend(failed);
+                }
+            }
+            5 => self.clock += Duration::from_millis(random.below(2500)),
+            6 => process.decide(self.clock, model),
+            7 => process.export(self.sink_is_up, model),
+            8 => self.sink_is_up = random.chance(50),
+            _ => {
+                process.check_point(self.clock);
+                process.release();
+            }
+        }
+    }
 }
 
 /// Nothing fails any more: everything is decided and sent.
