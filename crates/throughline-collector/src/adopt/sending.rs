@@ -12,12 +12,7 @@ use crate::export::tls::{Identity, Pem, SystemRoots, TlsSettings, TlsVersion, Ve
 use crate::topology::{Exporter, ExporterSettings};
 
 pub(super) fn otlp(otlp: &written::OtlpExporter) -> Result<Exporter, String> {
-    if otlp.authority.is_some() {
-        return Err(
-            "`authority` is not built yet; use `tls::server_name_override` for the certificate".to_owned()
-        );
-    }
-    let settings = grpc(otlp.endpoint.to_string(), &otlp.sending)?;
+    let settings = grpc(otlp.endpoint.to_string(), &otlp.sending, otlp.authority.as_ref())?;
     Ok(exporter(&otlp.sending, &otlp.sending.retry, ExporterSettings::Otlp(settings)))
 }
 
@@ -36,16 +31,13 @@ pub(super) fn otlp_http(http: &written::OtlpHttpExporter) -> Result<Exporter, St
 }
 
 pub(super) fn load_balancing(balancing: &written::LoadBalancingExporter) -> Result<Exporter, String> {
-    if balancing.authority.is_some() {
-        return Err("`authority` is not built yet".to_owned());
-    }
     let resolver = match &balancing.resolver {
         written::Resolver::Static(hosts) => {
-            ResolverSettings::Static { hostnames: hosts.iter().map(ToString::to_string).collect() }
+            ResolverSettings::Static { hostnames: hosts.clone() }
         }
         written::Resolver::Dns(dns) => ResolverSettings::Dns {
             hostname: dns.hostname.clone(),
-            port: Some(dns.port),
+            port: dns.port,
             interval: dns.interval,
             timeout: dns.timeout,
         },
@@ -54,7 +46,7 @@ pub(super) fn load_balancing(balancing: &written::LoadBalancingExporter) -> Resu
         written::Routing::TraceId => RoutingKey::TraceId,
         written::Routing::Service => RoutingKey::Service,
     };
-    let otlp = grpc(String::new(), &balancing.sending)?;
+    let otlp = grpc(String::new(), &balancing.sending, balancing.authority.as_ref())?;
     let settings = ExporterSettings::LoadBalancing(resolver, BalanceSettings { routing_key, otlp });
     let retry = balancing.retry.as_ref().unwrap_or(&balancing.sending.retry);
     Ok(exporter(&balancing.sending, retry, settings))
@@ -121,8 +113,13 @@ fn retrying(retry: &written::Retry) -> RetrySettings {
     }
 }
 
-fn grpc(endpoint: String, sending: &written::Sending) -> Result<OtlpSettings, String> {
-    settings(Protocol::Grpc, endpoint, sending)
+fn grpc(
+    endpoint: String,
+    sending: &written::Sending,
+    authority: Option<&String>,
+) -> Result<OtlpSettings, String> {
+    let settings = settings(Protocol::Grpc, endpoint, sending)?;
+    Ok(OtlpSettings { authority: authority.cloned(), ..settings })
 }
 
 fn settings(
@@ -132,6 +129,9 @@ fn settings(
 ) -> Result<OtlpSettings, String> {
     if sending.authenticator.is_some() {
         return Err("`auth` of an exporter is not built yet; say the header in `headers`".to_owned());
+    }
+    if sending.tls.reload.is_some() {
+        return Err("`tls::reload_interval` of an exporter is not built; restart to read new files".to_owned());
     }
     let security = match sending.tls.transport {
         written::Transport::Plain => Security::Plain,

@@ -35,8 +35,8 @@ pub enum Routing {
 /// `resolver`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolver {
-    /// `static::hostnames`
-    Static(Vec<HostPort>),
+    /// `static::hostnames`, as they are written: a ring is made of the names, so that all who write the same agree.
+    Static(Vec<String>),
     /// `dns`
     Dns(DnsResolver),
 }
@@ -46,8 +46,8 @@ pub enum Resolver {
 pub struct DnsResolver {
     /// `hostname`
     pub hostname: String,
-    /// `port`. Default 4317.
-    pub port: u16,
+    /// `port`. `None`: 4317, which is then no part of the names that a ring is made of.
+    pub port: Option<u16>,
     /// `interval` between look-ups. Default 5 s.
     pub interval: Duration,
     /// `timeout` of a look-up. Default 1 s.
@@ -101,7 +101,7 @@ pub(super) fn resolver(at: &At<'_>, unsupported: &[&'static str], port: u16) -> 
             None
         }
         (Some(at), None) => fixed_hosts(&at, port).map(Resolver::Static),
-        (None, Some(at)) => dns_resolver(&at, port).map(Resolver::Dns),
+        (None, Some(at)) => dns_resolver(&at).map(Resolver::Dns),
         (None, None) => {
             if at.findings.errors() == before {
                 at.error("names no resolver, expected `static` or `dns`");
@@ -111,7 +111,7 @@ pub(super) fn resolver(at: &At<'_>, unsupported: &[&'static str], port: u16) -> 
     }
 }
 
-fn fixed_hosts(at: &At<'_>, port: u16) -> Option<Vec<HostPort>> {
+fn fixed_hosts(at: &At<'_>, port: u16) -> Option<Vec<String>> {
     let mut block = at.block()?;
     let hostnames = block.required("hostnames");
     block.finish();
@@ -120,19 +120,20 @@ fn fixed_hosts(at: &At<'_>, port: u16) -> Option<Vec<HostPort>> {
     if listed.is_empty() {
         hostnames.error("names no host");
     }
-    let mut hosts: Vec<HostPort> = Vec::new();
+    let mut hosts: Vec<(HostPort, String)> = Vec::new();
     for at in &listed {
-        let Some(host) = at.text_with(|text| HostPort::to_reach(text, Some(port))) else { continue };
-        if hosts.contains(&host) {
+        let written = |text: &str| HostPort::to_reach(text, Some(port)).map(|host| (host, text.to_owned()));
+        let Some((host, text)) = at.text_with(written) else { continue };
+        if hosts.iter().any(|(known, _)| *known == host) {
             at.note(format!("has no effect: {host} is in the list already"));
         } else {
-            hosts.push(host);
+            hosts.push((host, text));
         }
     }
-    Some(hosts)
+    Some(hosts.into_iter().map(|(_, text)| text).collect())
 }
 
-fn dns_resolver(at: &At<'_>, port: u16) -> Option<DnsResolver> {
+fn dns_resolver(at: &At<'_>) -> Option<DnsResolver> {
     let mut block = at.block()?;
     let plain = |host: &str| match HostPort::to_reach(host, Some(1)) {
         Ok(reached) if reached.port == 1 && !host.contains(':') => Ok(host.to_owned()),
@@ -144,7 +145,7 @@ fn dns_resolver(at: &At<'_>, port: u16) -> Option<DnsResolver> {
         Ok(port) if port > 0 => Ok(port),
         _ => Err(format!("is `{text}`, expected a port from 1 to 65535")),
     };
-    let port = block.get("port").and_then(|at| at.text_with(to_port)).unwrap_or(port);
+    let port = block.get("port").and_then(|at| at.text_with(to_port));
     let interval = block.get("interval").and_then(|at| at.some_time()).unwrap_or(Duration::from_secs(5));
     let timeout = block.get("timeout").and_then(|at| at.some_time()).unwrap_or(Duration::from_secs(1));
     block.unsupported(&["quarantine"], "a request that fails goes to the next backend of the ring");

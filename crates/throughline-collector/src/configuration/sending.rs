@@ -62,7 +62,7 @@ pub struct Backoff {
     pub spread: f64,
     /// `max_interval`. Default 30 s.
     pub longest: Duration,
-    /// `max_elapsed_time`: then the batch is given up and counted. `None`, written `0s`: never. Default 5 min.
+    /// `max_elapsed_time`: then the batch is given up and counted. `None`, written `0s`: never, which is the default.
     pub give_up: Option<Duration>,
 }
 
@@ -73,7 +73,7 @@ impl Default for Backoff {
             factor: 1.5,
             spread: 0.5,
             longest: Duration::from_secs(30),
-            give_up: Some(Duration::from_secs(300)),
+            give_up: None,
         }
     }
 }
