@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::process;
+
 /// Longest a backend may take to come up, or to work off what it took in.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -52,10 +54,7 @@ impl Server {
     /// # Errors
     /// If the operating system does not say.
     pub fn cpu(&self) -> io::Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-        let ticks = fields.skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>();
-        ticks.map(|ticks| Duration::from_millis(ticks * 10)).map_err(io::Error::other)
+        process::cpu(self.process.id())
     }
 
     /// Most memory it has had at one time, in KiB, mapped files included.
@@ -64,9 +63,7 @@ impl Server {
     /// If the operating system does not say.
     pub fn peak_memory_kib(&self) -> io::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok());
-        kib.ok_or_else(|| io::Error::other("no VmHWM"))
+        process::field(&status, "VmHWM:")
     }
 
     /// Waits until it has stopped working.

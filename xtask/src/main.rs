@@ -31,6 +31,7 @@ usage: cargo xtask COMMAND
   sanitize          the one module of unsafe code under the address sanitizer
   bench hop|kafka   ours, hand-written OpenTelemetry and untraced, in one run, with ratios
   bench store [N]   the store under N spans (200000), then, if Go is there, `serve` and Jaeger with badger side by side
+  bench collector   tail sampling and the front tier beside the OpenTelemetry Collector, if Go is there; --help for more
 
 Exit codes: 0 all is well, 1 something failed, 2 the command line is wrong.";
 

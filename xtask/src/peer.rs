@@ -1,6 +1,8 @@
-//! Jaeger, built from its Go module: the peer of `cargo xtask bench store`. Not installable with `go install`, as its module
-//! has a `replace`; so its source is copied from the module cache and built as the main module, with the placeholder it has
-//! for its page.
+//! The peers, built from their Go modules.
+//!
+//! Jaeger for `cargo xtask bench store`: not installable with `go install`, as its module has a `replace`; so its source is
+//! copied from the module cache and built as the main module, with the placeholder it has for its page. The OpenTelemetry
+//! Collector for `cargo xtask bench collector`: put together by its own builder from the components the fixtures need.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,6 +34,69 @@ pub fn jaeger() -> Result<PathBuf, Failure> {
     build.current_dir(&copy).env("CGO_ENABLED", "0");
     run::run(build.args(["build", "-trimpath", "-buildvcs=false", "-o"]).arg(&program).arg("./cmd/jaeger"))?;
     Ok(program)
+}
+
+const BUILDER: &str = "go.opentelemetry.io/collector/cmd/builder";
+const COLLECTOR_VERSION: &str = "v0.159.0";
+/// Its providers of configuration are numbered by themselves.
+const PROVIDERS_VERSION: &str = "v1.65.0";
+
+const CORE: &str = "go.opentelemetry.io/collector";
+const CONTRIB: &str = "github.com/open-telemetry/opentelemetry-collector-contrib";
+
+/// Kind, repository, module below it.
+const COMPONENTS: &[(&str, &str, &str)] = &[
+    ("receivers", CORE, "receiver/otlpreceiver"),
+    ("processors", CORE, "processor/batchprocessor"),
+    ("processors", CORE, "processor/memorylimiterprocessor"),
+    ("processors", CONTRIB, "processor/tailsamplingprocessor"),
+    ("exporters", CORE, "exporter/otlpexporter"),
+    ("exporters", CORE, "exporter/otlphttpexporter"),
+    ("exporters", CORE, "exporter/debugexporter"),
+    ("exporters", CORE, "exporter/nopexporter"),
+    ("exporters", CONTRIB, "exporter/fileexporter"),
+    ("exporters", CONTRIB, "exporter/loadbalancingexporter"),
+    ("providers", CORE, "confmap/provider/envprovider"),
+    ("providers", CORE, "confmap/provider/fileprovider"),
+    ("providers", CORE, "confmap/provider/yamlprovider"),
+];
+
+/// The OpenTelemetry Collector, building it if it is not there: six minutes of two cores.
+pub fn otelcol() -> Result<PathBuf, Failure> {
+    let folder = run::root().join("target/peers").join(format!("otelcol-{COLLECTOR_VERSION}"));
+    let program = folder.join("otelcol");
+    if program.is_file() {
+        return Ok(program);
+    }
+    let failed =
+        |what: &str, error: std::io::Error| Failure(format!("{what} in {}: {error}", folder.display()));
+    fs::create_dir_all(&folder).map_err(|error| failed("cannot make the folder", error))?;
+    let manifest = folder.join("manifest.yaml");
+    fs::write(&manifest, otelcol_manifest()).map_err(|error| failed("cannot write the manifest", error))?;
+    let mut install = Command::new("go");
+    install.env("CGO_ENABLED", "0").env("GOBIN", &folder);
+    run::run(install.args(["install", &format!("{BUILDER}@{COLLECTOR_VERSION}")]))?;
+    let mut build = Command::new(folder.join("builder"));
+    build.current_dir(&folder).env("CGO_ENABLED", "0").env("GOFLAGS", "-buildvcs=false");
+    run::run(build.arg("--config").arg(&manifest))?;
+    // Only a finished program has the name that is looked for.
+    fs::rename(folder.join("source/otelcol"), &program).map_err(|error| failed("no otelcol", error))?;
+    Ok(program)
+}
+
+fn otelcol_manifest() -> String {
+    // gRPC's own tracing renders templates, for which the linker keeps every method of every type: the tag leaves it out.
+    let mut manifest = "dist: {name: otelcol, output_path: ./source, build_tags: grpcnotrace}\n".to_owned();
+    let mut last = "";
+    for (kind, repository, module) in COMPONENTS {
+        if *kind != last {
+            manifest += &format!("{kind}:\n");
+            last = kind;
+        }
+        let version = if *kind == "providers" { PROVIDERS_VERSION } else { COLLECTOR_VERSION };
+        manifest += &format!("  - gomod: {repository}/{module} {version}\n");
+    }
+    manifest
 }
 
 /// Without the module cache's write protection.
