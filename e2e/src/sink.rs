@@ -220,14 +220,13 @@ impl Arrived {
         }
     }
 
-    /// The different spans of each trace, sorted, with how many arrived.
+    /// The spans of each trace, sorted, with how many arrived. One that came twice stands there twice.
     #[must_use]
     pub fn traces(&self) -> Vec<(TraceId, usize, Vec<SpanId>)> {
         let trace = |(trace, spans): (&TraceId, &Vec<SpanId>)| {
-            let mut distinct = spans.clone();
-            distinct.sort_unstable();
-            distinct.dedup();
-            (*trace, spans.len(), distinct)
+            let mut all = spans.clone();
+            all.sort_unstable();
+            (*trace, all.len(), all)
         };
         let mut traces: Vec<_> = self.counts().traces.iter().map(trace).collect();
         traces.sort_unstable();
