@@ -1,6 +1,6 @@
 //! `throughline serve` as a process of its own, for tests that send to it and ask it. It asserts nothing.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -23,12 +23,14 @@ pub fn binary() -> PathBuf {
 #[derive(Debug)]
 pub struct Serve {
     child: Child,
-    /// Base URL of OTLP over gRPC.
+    /// Base URL of OTLP over gRPC; empty if it is not received.
     pub otlp_grpc: String,
-    /// Base URL of OTLP over HTTP.
+    /// Base URL of OTLP over HTTP; empty if it is not received.
     pub otlp_http: String,
     /// Base URL of the page and the query APIs.
     pub ui: String,
+    /// The ready line as it is.
+    pub ready: Value,
 }
 
 impl Serve {
@@ -37,9 +39,18 @@ impl Serve {
     /// # Panics
     /// If it does not start.
     pub fn start<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
+        let ports = ["--otlp-grpc-port", "0", "--otlp-http-port", "0", "--ui-port", "0", "--tempo-port", "0"];
+        let ports = ports.into_iter().map(OsString::from);
+        Self::with(ports.chain(arguments.into_iter().map(|it| it.as_ref().to_owned())))
+    }
+
+    /// Starts it with these arguments and no others: the ports are a configuration's to say.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn with<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
         let mut child = Command::new(binary())
             .args(["serve", "--json"])
-            .args(["--otlp-grpc-port", "0", "--otlp-http-port", "0", "--ui-port", "0", "--tempo-port", "0"])
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
@@ -48,9 +59,12 @@ impl Serve {
         let stdout = child.stdout.take().expect("a pipe");
         BufReader::new(stdout).read_line(&mut line).expect("a line");
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no ready line: {line:?}"));
-        let address = |name| ready.get(name).and_then(Value::as_str).expect("an address").to_owned();
-        let otlp_grpc = format!("http://{}", address("otlp_grpc"));
-        Self { otlp_grpc, otlp_http: address("otlp_http"), ui: address("ui"), child }
+        let address = |name| ready.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let otlp_grpc = match address("otlp_grpc") {
+            nothing if nothing.is_empty() => nothing,
+            address => format!("http://{address}"),
+        };
+        Self { otlp_grpc, otlp_http: address("otlp_http"), ui: address("ui"), ready, child }
     }
 
     /// SIGKILL: the process runs nothing more.

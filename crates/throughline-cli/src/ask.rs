@@ -17,12 +17,23 @@ pub(crate) fn trace(args: &TraceArgs, output: &Output) -> Result<(), Failure> {
         return follow::run(&client, &args.id, &format!("{path}/follow"), args.client.json, output);
     }
     if args.client.json {
-        return json(&client, &path, output);
+        let mut trace = client.json(&path, &[])?;
+        if let (Some(trace), Some(decisions)) = (trace.as_object_mut(), decisions(&client, &path)) {
+            trace.insert("decisions".to_owned(), decisions);
+        }
+        output.line(&format!("{trace:#}"));
+        return Ok(());
     }
     let mut look = look(output);
     look.push(("form", args.form.clone()));
     output.data(&client.text(&format!("{path}/text"), &look)?);
     Ok(())
+}
+
+/// What the pipelines that sample decided on a trace; most servers have none.
+fn decisions(client: &Client, path: &str) -> Option<Json> {
+    let answer = client.json(&format!("{path}/decision"), &[]).ok()?;
+    answer.get("decisions").cloned()
 }
 
 /// `search QUERY`. Nothing found is exit code 1, as with grep, and nothing is printed, in either form. A whole trace id is

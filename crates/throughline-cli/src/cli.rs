@@ -1,6 +1,6 @@
 //! What can be said on the command line. Flags, defaults and help; no behaviour.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,8 +26,11 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the checkout demo: a broker, a backend and four services, and see one trace through all of them
     Demo(DemoArgs),
-    /// Receive OTLP, keep spans and logs on disk, answer on the page and the Jaeger and Tempo APIs
-    Serve(ServeArgs),
+    /// Receive OTLP, keep spans and logs on disk, answer on the page and the Jaeger and Tempo APIs; with --config: sample
+    /// traces and send them on
+    Serve(Box<ServeArgs>),
+    /// Check a configuration: find everything that `serve --config` would refuse, without starting anything
+    Validate(ValidateArgs),
     /// Show one trace: its spans, how long messages waited in queues, what it is linked to
     Trace(TraceArgs),
     /// Find spans, logs and batches
@@ -94,29 +97,45 @@ fn breakable(name: &str) -> Result<Service, String> {
 #[derive(Clone, Copy, Debug, Args)]
 #[command(next_help_heading = "Ports (0 takes any free one)")]
 pub(crate) struct PortArgs {
-    /// OTLP over gRPC
-    #[arg(long, value_name = "PORT", default_value_t = 4317)]
-    pub(crate) otlp_grpc_port: u16,
-    /// OTLP over HTTP
-    #[arg(long, value_name = "PORT", default_value_t = 4318)]
-    pub(crate) otlp_http_port: u16,
-    /// The page and the Jaeger API
-    #[arg(long, value_name = "PORT", default_value_t = 16686)]
-    pub(crate) ui_port: u16,
-    /// The Tempo API
-    #[arg(long, value_name = "PORT", default_value_t = 3200)]
-    pub(crate) tempo_port: u16,
+    /// OTLP over gRPC [default: 4317]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) otlp_grpc_port: Option<u16>,
+    /// OTLP over HTTP [default: 4318]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) otlp_http_port: Option<u16>,
+    /// The page and the Jaeger API [default: 16686]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) ui_port: Option<u16>,
+    /// The Tempo API [default: 3200]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) tempo_port: Option<u16>,
 }
 
 impl PortArgs {
+    pub(crate) fn otlp_grpc(&self) -> u16 {
+        self.otlp_grpc_port.unwrap_or(4317)
+    }
+
+    pub(crate) fn otlp_http(&self) -> u16 {
+        self.otlp_http_port.unwrap_or(4318)
+    }
+
+    pub(crate) fn ui(&self) -> u16 {
+        self.ui_port.unwrap_or(16686)
+    }
+
+    pub(crate) fn tempo(&self) -> u16 {
+        self.tempo_port.unwrap_or(3200)
+    }
+
     /// Refuses one port for two listeners, which would be told as a port that somebody else has.
     pub(crate) fn check_distinct(&self, api: Option<u16>) -> Result<(), Failure> {
         let mut seen: Vec<(u16, &str)> = Vec::new();
         let flags = [
-            (Some(self.otlp_grpc_port), "--otlp-grpc-port"),
-            (Some(self.otlp_http_port), "--otlp-http-port"),
-            (Some(self.ui_port), "--ui-port"),
-            (Some(self.tempo_port), "--tempo-port"),
+            (Some(self.otlp_grpc()), "--otlp-grpc-port"),
+            (Some(self.otlp_http()), "--otlp-http-port"),
+            (Some(self.ui()), "--ui-port"),
+            (Some(self.tempo()), "--tempo-port"),
             (api, "--api-port"),
         ];
         for (port, flag) in flags.into_iter().filter_map(|(port, flag)| Some((port?, flag))) {
@@ -139,6 +158,13 @@ Examples:
   throughline serve --ephemeral --ui-port 8080
   throughline serve --data-dir /var/lib/throughline --retention-age 30d --retention-size 200GiB
   throughline serve --json --otlp-http-port 0    prints one line of JSON with the addresses once it is ready
+  throughline serve --config collector.yaml --data-dir /var/lib/throughline
+  throughline serve --config base.yaml --config env:EXTRA --config 'yaml:processors::batch::timeout: 2s'
+
+With --config receivers, pipelines and exporters are those of the configuration; --data-dir, --ephemeral, --durability,
+--journal-size, --retention-age, --retention-size, --bind (of the page and the Tempo API), --ui-port and --tempo-port count
+more than what it says. Where neither says a port for the page or the Tempo API, it is the default, or any free one if that
+is taken; the ready line says which. What is accepted and means nothing here is told on standard error.
 
 Ctrl-C or SIGTERM stops it: what is in progress is answered and written first. A second one does not wait.";
 
@@ -146,27 +172,31 @@ Ctrl-C or SIGTERM stops it: what is in progress is answered and written first. A
 #[derive(Debug, Args)]
 #[command(after_help = format!("{SERVE_HELP}\n\n{}", exit::TABLE))]
 pub(crate) struct ServeArgs {
+    /// Run this configuration of the OpenTelemetry Collector: a file, file:PATH, env:NAME or yaml:TEXT; a later one is laid
+    /// over those before it (repeatable)
+    #[arg(long, value_name = "SOURCE", action = ArgAction::Append)]
+    pub(crate) config: Vec<String>,
     /// Keep the data in this folder [default: $XDG_DATA_HOME/throughline, else ~/.local/share/throughline]
     #[arg(long, value_name = "FOLDER", conflicts_with = "ephemeral")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Keep the data in a temporary folder that goes with the process
     #[arg(long)]
     pub(crate) ephemeral: bool,
-    /// What a power loss may take of what was acknowledged; a process that is killed loses nothing
-    #[arg(long, value_enum, default_value_t = DurabilityArg::Sync)]
-    pub(crate) durability: DurabilityArg,
-    /// Forget what is older
-    #[arg(long, value_name = "LENGTH", default_value = "7d", value_parser = quantity::length)]
-    pub(crate) retention_age: Duration,
-    /// Forget the oldest when the store is larger
-    #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = quantity::size)]
-    pub(crate) retention_size: u64,
-    /// Refuse requests, for now, when what is accepted and not yet in the store is larger
-    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = quantity::size)]
-    pub(crate) journal_size: u64,
-    /// Listen on this address; anyone who reaches it can read and write traces
-    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
-    pub(crate) bind: IpAddr,
+    /// What a power loss may take of what was acknowledged; a process that is killed loses nothing [default: sync]
+    #[arg(long, value_enum)]
+    pub(crate) durability: Option<DurabilityArg>,
+    /// Forget what is older [default: 7d]
+    #[arg(long, value_name = "LENGTH", value_parser = quantity::length)]
+    pub(crate) retention_age: Option<Duration>,
+    /// Forget the oldest when the store is larger [default: 10GiB]
+    #[arg(long, value_name = "SIZE", value_parser = quantity::size)]
+    pub(crate) retention_size: Option<u64>,
+    /// Refuse requests, for now, when what is accepted and not yet in the store is larger [default: 1GiB]
+    #[arg(long, value_name = "SIZE", value_parser = quantity::size)]
+    pub(crate) journal_size: Option<u64>,
+    /// Listen on this address; anyone who reaches it can read and write traces [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) bind: Option<IpAddr>,
     /// Answer to this host name on the page and the APIs, besides localhost and addresses (repeatable)
     #[arg(long, value_name = "NAME", action = ArgAction::Append)]
     pub(crate) allow_host: Vec<String>,
@@ -178,6 +208,29 @@ pub(crate) struct ServeArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) ports: PortArgs,
+}
+
+const VALIDATE_HELP: &str = "\
+Examples:
+  throughline validate --config collector.yaml
+  throughline validate --config base.yaml --config site.yaml     as merged, in this order
+  throughline validate --config env:COLLECTOR_CONFIG --json | jq '.errors[] | {file, line, column, message}'
+
+It prints `ok`, or every error with file, line and column on standard error; notes on what is accepted without effect stand
+there too. Looked at: keys and values, policies, references, certificates and other files that are named, and what this build
+cannot do. Not looked at, because it changes: whether ports are free and backends answer. With --json standard output has one
+object, whatever the outcome: {\"ok\":…, \"errors\":[…], \"notes\":[…]}.";
+
+/// Flags of `validate`.
+#[derive(Debug, Args)]
+#[command(after_help = format!("{VALIDATE_HELP}\n\n{}", exit::TABLE))]
+pub(crate) struct ValidateArgs {
+    /// A file, file:PATH, env:NAME or yaml:TEXT; a later one is laid over those before it (repeatable)
+    #[arg(long, value_name = "SOURCE", action = ArgAction::Append, required = true)]
+    pub(crate) config: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What a power loss may take of what was acknowledged.

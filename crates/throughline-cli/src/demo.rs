@@ -27,7 +27,7 @@ use watch::{Run, Watch};
 
 /// Runs the demo; a signal ends it in order, at any stage.
 pub(crate) fn run(args: DemoArgs, output: &Output) -> Result<(), Failure> {
-    log_warnings();
+    log_warnings(None);
     crate::runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         let ended = demo(&args, output, &mut signals).await;
@@ -72,12 +72,7 @@ async fn unless<T>(
 
 fn plan(args: &DemoArgs) -> Plan {
     let data = args.data_dir.clone().map_or(DataFolder::Ephemeral, DataFolder::Persistent);
-    Plan {
-        bind: Ipv4Addr::LOCALHOST.into(),
-        ports: args.ports,
-        allow_hosts: Vec::new(),
-        config: Config { data, ..Config::default() },
-    }
+    Plan::of_flags(Ipv4Addr::LOCALHOST.into(), args.ports, Config { data, ..Config::default() })
 }
 
 async fn start_services(
@@ -91,7 +86,7 @@ async fn start_services(
     drop(listen(api, "the checkout API", "--api-port").await?);
     let launch = Launch {
         bootstrap: broker.bootstrap().to_owned(),
-        otlp: url(server.addresses().otlp_http),
+        otlp: server.addresses().otlp().unwrap_or_default(),
         api,
         legacy: args.legacy,
         break_injection: args.break_injection,

@@ -5,7 +5,7 @@ pub(crate) const TABLE: &str = "\
 Exit codes:
   0  done
   1  nothing was found; or the demo's check failed
-  2  the command line is wrong, or the query is
+  2  the command line is wrong, or the query, or the configuration of --config
   3  no throughline answers at --url, or it answered with an error
   4  it could not start: a port, the data folder, the broker
 Other than with 0, trace, search and lineage leave standard output empty, with --json too, and standard error says why;
@@ -23,6 +23,9 @@ pub(crate) enum Failure {
     /// What was asked makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// A configuration cannot be used; every line is a problem.
+    #[error("the configuration cannot be used:\n{0}")]
+    Configuration(String),
     /// Nobody answers, or what answers is in trouble.
     #[error("{0}")]
     Server(String),
@@ -36,7 +39,7 @@ impl Failure {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::NotFound(_) | Self::Check(_) => 1,
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::Configuration(_) => 2,
             Self::Server(_) => 3,
             Self::Start(_) => 4,
         }

@@ -51,6 +51,11 @@ impl Output {
         self.data(&format!("{text}\n"));
     }
 
+    /// Where `debug` exporters write: they are talk, too.
+    pub(crate) fn debug() -> Box<dyn Write + Send> {
+        Box::new(io::stderr())
+    }
+
     /// Talk, one line.
     pub(crate) fn talk(&self, text: &str) {
         // Nobody is left to tell that nobody listens.

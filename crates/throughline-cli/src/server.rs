@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use axum::Router;
 use serde_json::{Value as Json, json};
-use throughline_collector::{Backend, Config, Probe};
+use throughline_collector::{Backend, Config, StartError};
 use throughline_otlp::TraceId;
-use throughline_query::{App, Arrival, Live};
+use throughline_query::{App, Arrival};
 use throughline_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::cli::PortArgs;
 use crate::exit::Failure;
+use crate::live::{Metrics, Pulse, Wired};
 
 /// How long open answers (an event stream never ends by itself) may go on after a stop.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -27,67 +28,117 @@ const ARRIVALS: usize = 1024;
 pub(crate) struct Server {
     backend: Backend,
     addresses: Addresses,
+    /// Listeners that are not where they were looked for.
+    moved: Vec<String>,
     stop: watch::Sender<bool>,
+    /// They end by the stop.
     tasks: JoinSet<()>,
+    /// They go on until they are dropped, or the backend is.
+    background: JoinSet<()>,
 }
 
-/// Where it listens, with the real ports.
+/// Where it listens, with the real ports. With several receivers: the first of each kind.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Addresses {
-    pub(crate) otlp_grpc: SocketAddr,
-    pub(crate) otlp_http: SocketAddr,
+    pub(crate) otlp_grpc: Option<SocketAddr>,
+    pub(crate) otlp_http: Option<SocketAddr>,
     pub(crate) ui: SocketAddr,
     pub(crate) tempo: SocketAddr,
+    /// Metrics, where they have an address of their own.
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 /// What there is to know before it can start.
 pub(crate) struct Plan {
-    pub(crate) bind: IpAddr,
-    pub(crate) ports: PortArgs,
-    pub(crate) allow_hosts: Vec<String>,
-    /// Addresses in it are overwritten.
+    pub(crate) ui: Place,
+    pub(crate) tempo: Place,
+    pub(crate) metrics_at: Option<SocketAddr>,
+    pub(crate) metrics: Metrics,
+    pub(crate) receivers: Receivers,
     pub(crate) config: Config,
+}
+
+/// Where to listen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    /// There and nowhere else.
+    Exactly(SocketAddr),
+    /// There, or at any free port if that one is taken.
+    Rather(SocketAddr),
+}
+
+/// Who says where OTLP is received, for the words of an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Receivers {
+    /// Flags do.
+    OfFlags,
+    /// The configuration does.
+    OfConfiguration,
+}
+
+impl Plan {
+    /// Without a configuration: everything into the store.
+    pub(crate) fn of_flags(bind: IpAddr, ports: PortArgs, config: Config) -> Self {
+        let at = |port| SocketAddr::new(bind, port);
+        Self {
+            ui: Place::Exactly(at(ports.ui())),
+            tempo: Place::Exactly(at(ports.tempo())),
+            metrics_at: None,
+            metrics: Metrics::Served,
+            receivers: Receivers::OfFlags,
+            config: Config { grpc: at(ports.otlp_grpc()), http: at(ports.otlp_http()), ..config },
+        }
+    }
 }
 
 impl Server {
     /// Binds every port first, so that nothing is touched when one is taken.
     pub(crate) async fn start(plan: Plan) -> Result<Self, Failure> {
-        let at = |port| SocketAddr::new(plan.bind, port);
-        let ui = listen(at(plan.ports.ui_port), "the page", "--ui-port").await?;
-        let tempo = listen(at(plan.ports.tempo_port), "the Tempo API", "--tempo-port").await?;
-        let config = Config {
-            grpc: at(plan.ports.otlp_grpc_port),
-            http: at(plan.ports.otlp_http_port),
-            ..plan.config
+        let Plan { ui, tempo, metrics_at, metrics, receivers, config } = plan;
+        let mut moved = Vec::new();
+        let ui = listen_at(ui, "the page", "--ui-port", &mut moved).await?;
+        let tempo = listen_at(tempo, "the Tempo API", "--tempo-port", &mut moved).await?;
+        let scraped = match metrics_at {
+            Some(at) => Some(listen(at, "metrics", "service::telemetry::metrics::address").await?),
+            None => None,
         };
-        let backend = Backend::start(config).await.map_err(|error| Failure::Start(error.to_string()))?;
-        let address = |listener: &TcpListener| {
-            listener
-                .local_addr()
-                .map_err(|error| Failure::Start(format!("a listener has no address: {error}")))
-        };
-        let receivers = backend.addresses();
-        let (Some(otlp_grpc), Some(otlp_http)) = (receivers.grpc, receivers.http) else {
-            return Err(Failure::Start("the backend does not listen for OTLP".to_owned()));
-        };
+        let allow_hosts = config.allow_hosts.clone();
+        let backend = Backend::start(config).await.map_err(|error| told(&error, receivers))?;
         let addresses = Addresses {
-            otlp_grpc,
-            otlp_http,
+            otlp_grpc: backend.addresses().grpc,
+            otlp_http: backend.addresses().http,
             ui: address(&ui)?,
             tempo: address(&tempo)?,
+            metrics: scraped.as_ref().map(address).transpose()?,
         };
 
         let stop = watch::Sender::new(false);
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut background) = (JoinSet::new(), JoinSet::new());
         let (arrived, _) = broadcast::channel(ARRIVALS);
-        tasks.spawn(announce(backend.arrivals(), arrived.clone()));
-        let live = Wired { probe: backend.probe(), arrived };
-        let app = App::new(backend.store(), Arc::new(live))
-            .allow_hosts(plan.allow_hosts)
-            .otlp_endpoint(&url(addresses.otlp_http));
+        background.spawn(announce(backend.arrivals(), arrived.clone()));
+        let pulse = Pulse::new();
+        background.spawn(Arc::clone(&pulse).beat(backend.probe()));
+        let live = Wired { probe: backend.probe(), arrived, metrics, pulse };
+        let mut app = App::new(backend.store(), Arc::new(live)).allow_hosts(allow_hosts);
+        if let Some(otlp) = addresses.otlp() {
+            app = app.otlp_endpoint(&otlp);
+        }
+        if let Some(scraped) = scraped {
+            tasks.spawn(answer(scraped, throughline_query::metrics(app.clone()), stop.subscribe()));
+        }
         tasks.spawn(answer(ui, throughline_query::ui(app.clone()), stop.subscribe()));
         tasks.spawn(answer(tempo, throughline_query::tempo(app), stop.subscribe()));
-        Ok(Self { backend, addresses, stop, tasks })
+        Ok(Self { backend, addresses, moved, stop, tasks, background })
+    }
+
+    /// What listens elsewhere than it was looked for, a sentence each.
+    pub(crate) fn moved(&self) -> &[String] {
+        &self.moved
+    }
+
+    /// Where each receiver listens.
+    pub(crate) fn receivers(&self) -> &[(String, throughline_collector::Addresses)] {
+        self.backend.receivers()
     }
 
     pub(crate) fn addresses(&self) -> Addresses {
@@ -110,24 +161,32 @@ impl Server {
     pub(crate) async fn shutdown(mut self) {
         // Whoever answers has ended already if nobody listens to this.
         let _ = self.stop.send(true);
-        let backend = self.backend;
-        // The task that announces arrivals ends with the backend: it is not waited for.
-        let rest = async { while self.tasks.len() > 1 && self.tasks.join_next().await.is_some() {} };
+        let rest = async { while self.tasks.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(DRAIN, rest).await;
         self.tasks.shutdown().await;
-        backend.shutdown().await;
+        self.background.shutdown().await;
+        self.backend.shutdown().await;
     }
 }
 
 impl Addresses {
-    /// For programs: `serve --json`, `demo --json`.
+    /// For programs: `serve --json`, `demo --json`. `null`: nothing listens for it.
     pub(crate) fn json(&self) -> Json {
-        json!({
-            "otlp_grpc": self.otlp_grpc.to_string(),
-            "otlp_http": url(self.otlp_http),
+        let mut json = json!({
+            "otlp_grpc": self.otlp_grpc.map(|it| it.to_string()),
+            "otlp_http": self.otlp_http.map(url),
             "ui": url(self.ui),
             "tempo": url(self.tempo),
-        })
+        });
+        if let (Some(object), Some(metrics)) = (json.as_object_mut(), self.metrics) {
+            object.insert("metrics".to_owned(), format!("{}/metrics", url(metrics)).into());
+        }
+        json
+    }
+
+    /// Where a service sends to.
+    pub(crate) fn otlp(&self) -> Option<String> {
+        self.otlp_http.or(self.otlp_grpc).map(url)
     }
 }
 
@@ -137,6 +196,47 @@ pub(crate) fn url(address: SocketAddr) -> String {
         ip if ip.is_unspecified() => format!("http://localhost:{}", address.port()),
         _ => format!("http://{address}"),
     }
+}
+
+/// As [`listen`], or elsewhere, which is noted.
+async fn listen_at(
+    place: Place,
+    what: &str,
+    flag: &str,
+    moved: &mut Vec<String>,
+) -> Result<TcpListener, Failure> {
+    let wanted = match place {
+        Place::Exactly(at) => return listen(at, what, flag).await,
+        Place::Rather(at) => at,
+    };
+    match TcpListener::bind(wanted).await {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let listener = listen(SocketAddr::new(wanted.ip(), 0), what, flag).await?;
+            let (taken, real) = (wanted.port(), address(&listener)?);
+            moved.push(format!(
+                "port {taken} is in use: {what} is at {}; choose a port with {flag}",
+                url(real)
+            ));
+            Ok(listener)
+        }
+        Ok(listener) => Ok(listener),
+        Err(error) => Err(Failure::Start(format!("cannot listen on {wanted} for {what}: {error}"))),
+    }
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    listener.local_addr().map_err(|error| Failure::Start(format!("a listener has no address: {error}")))
+}
+
+/// A flag is no help where the configuration says the port.
+fn told(error: &StartError, receivers: Receivers) -> Failure {
+    Failure::Start(match error {
+        StartError::PortInUse { addr, which } if receivers == Receivers::OfConfiguration => format!(
+            "port {} for {which} is in use ({addr}); choose another for the receiver in the configuration",
+            addr.port()
+        ),
+        other => other.to_string(),
+    })
 }
 
 /// Binds a port; a port in use is told with its flag.
@@ -170,25 +270,5 @@ async fn announce(mut from: broadcast::Receiver<Arc<Vec<TraceId>>>, to: broadcas
             Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => return,
         }
-    }
-}
-
-/// What the queries know of the running backend.
-struct Wired {
-    probe: Probe,
-    arrived: broadcast::Sender<Arc<Arrival>>,
-}
-
-impl Live for Wired {
-    fn arrivals(&self) -> broadcast::Receiver<Arc<Arrival>> {
-        self.arrived.subscribe()
-    }
-
-    fn metrics(&self) -> String {
-        self.probe.metrics()
-    }
-
-    fn readiness(&self) -> Result<(), String> {
-        self.probe.readiness()
     }
 }

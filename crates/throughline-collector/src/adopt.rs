@@ -1,19 +1,19 @@
 //! From a checked [`Configuration`] to what runs: the one place that knows both. What the configuration may say and this
 //! build cannot do is refused here, by name, before anything starts; `validate` asks the same.
 
+mod receiving;
 mod sending;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use throughline_sampling::Plan;
 
 use crate::config::Config;
 use crate::configuration::{
-    ComponentId, Configuration, Exporter, HostPort, OtlpReceiver, Pipeline, Processor, Receiver, Throughline,
+    ComponentId, Configuration, Exporter, Pipeline, Processor, Receiver, Throughline,
 };
-use crate::topology::{self, Batch, End, Topology};
+use crate::topology::{self, Batch, End, Memory, Topology};
 
 /// What a configuration asks for that cannot be done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +47,10 @@ impl Config {
         }
         if topology.pipelines.iter().any(|pipeline| pipeline.sampling.is_some()) {
             config.look_back_bytes = config.journal_bytes;
+        }
+        let errors = receiving::make_room(&mut config, &topology);
+        if !errors.is_empty() {
+            return Err(errors);
         }
         config.topology = Some(topology);
         Ok(config)
@@ -106,36 +110,6 @@ impl Adopting<'_> {
         }
     }
 
-    fn otlp_receiver(&mut self, id: &ComponentId, otlp: &OtlpReceiver) -> Option<topology::Receiver> {
-        let before = self.errors.len();
-        let (grpc, http) = (otlp.grpc.as_ref(), otlp.http.as_ref());
-        let secured = grpc.is_some_and(|it| it.tls.is_some()) || http.is_some_and(|it| it.tls.is_some());
-        let guarded = grpc.is_some_and(|it| it.authenticator.is_some())
-            || http.is_some_and(|it| it.authenticator.is_some());
-        if secured || guarded {
-            self.refuse("receivers", id, "tls and auth of a receiver are not built yet".to_owned());
-        }
-        let grpc = grpc.and_then(|it| self.listen(id, &it.endpoint));
-        let cors = http.and_then(|it| it.cors.as_ref()).map(|cors| cors.origins.clone());
-        let http = http.and_then(|it| self.listen(id, &it.endpoint));
-        (self.errors.len() == before).then(|| topology::Receiver {
-            name: id.to_string(),
-            grpc,
-            http,
-            cors_origins: cors.unwrap_or_default(),
-        })
-    }
-
-    fn listen(&mut self, id: &ComponentId, endpoint: &HostPort) -> Option<SocketAddr> {
-        let address = endpoint.socket();
-        if address.is_none() {
-            let problem =
-                format!("{endpoint} is a name; listen on an address, such as 127.0.0.1:{}", endpoint.port);
-            self.refuse("receivers", id, problem);
-        }
-        address
-    }
-
     fn pipeline(&mut self, pipeline: &Pipeline) -> topology::Pipeline {
         let mut built = topology::Pipeline {
             name: pipeline.id.to_string(),
@@ -169,7 +143,9 @@ impl Adopting<'_> {
                 let items = batch.most_items.map_or(batch.items, |most| most.min(batch.items.max(1)));
                 pipeline.batch = Batch { items: u64::from(items.max(1)), wait: batch.timeout };
             }
-            Some(Processor::MemoryLimiter(limiter)) => pipeline.memory = Some(*limiter),
+            Some(Processor::MemoryLimiter(limiter)) => {
+                pipeline.memory = Some(Memory { name: id.to_string(), limiter: *limiter });
+            }
             None => {}
         }
     }

@@ -4,6 +4,8 @@
 //! touched. Run: two listeners, the journal's committer, two keeping threads. Drain, the other way round: stop
 //! accepting, answer what is in progress, ingest what is queued, commit, close.
 
+mod listeners;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,9 +28,10 @@ use crate::intake::Intake;
 use crate::keep::{Health, Keep, Stop, Threads};
 use crate::ledger::{Clerk, Ledger, STORE};
 use crate::lines::Lines;
+use crate::memory::Limiters;
 use crate::picture::{Picture, Standing};
 use crate::pipeline::Bounds;
-use crate::receive::{Bound, Listener, Receiver, bind, serve};
+use crate::receive::Listener;
 use crate::sampler;
 use crate::topology::{self, Topology};
 
@@ -110,6 +113,17 @@ pub enum StartError {
         /// The cause.
         source: SettingError,
     },
+    /// A receiver's certificates or tokens cannot be used.
+    #[error("receiver {name}: {source}")]
+    Receiver {
+        /// As in the configuration, and which of its protocols.
+        name: String,
+        /// The cause.
+        source: SettingError,
+    },
+    /// How much memory there is, or is used, cannot be found out, which a `memory_limiter` needs.
+    #[error("memory_limiter: {0}")]
+    Memory(io::Error),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -128,10 +142,12 @@ impl Backend {
     /// As [`Backend::start`], with the journal's files behind `fs`.
     async fn start_on(config: Config, fs: Arc<dyn Fs>) -> Result<Self, StartError> {
         let folder = Folder::open(&config.data)?;
-        let topology = config.topology.clone().unwrap_or_else(|| default_topology(&config));
-        let bound = listen_all(&topology).await?;
-        let receivers = receivers(&topology, &bound);
-        let addresses = addresses(&bound);
+        let default = || Topology::store_everything(listeners::default_receiver(&config));
+        let topology = config.topology.clone().unwrap_or_else(default);
+        let opened = listeners::open(&topology).await?;
+        let receivers = listeners::receivers(&topology, &opened);
+        let addresses = listeners::addresses(&opened);
+        let memory = Limiters::open(&topology).map_err(StartError::Memory)?;
 
         let Opened { store, journal, keep, built, ledger } =
             Opened::open(&folder, &config, topology.clone(), fs).await?;
@@ -145,19 +161,9 @@ impl Backend {
         .await?
         .map_err(StartError::Thread)?;
         drop(ledger);
-        let intake = Arc::new(Intake::new(journal.clone(), Arc::clone(&lines), config.limits.clone()));
+        let intake = Arc::new(Intake::new(journal.clone(), Arc::clone(&lines), memory, &config.limits));
         let stop = watch::Sender::new(false);
-        let mut listeners = JoinSet::new();
-        for (number, bound) in bound {
-            let cors_origins = topology.receivers.get(usize::from(number)).map(|it| it.cors_origins.clone());
-            let receiver = Receiver {
-                number,
-                intake: Arc::clone(&intake),
-                cors_origins: cors_origins.unwrap_or_default(),
-                allow_hosts: config.allow_hosts.clone(),
-            };
-            listeners.spawn(serve(bound, Arc::new(receiver), stop.subscribe()));
-        }
+        let listeners = listeners::serve_all(opened, &topology, &intake, &config, &stop);
         // The sender of health lives in `keep`: waiting ends by a change.
         let _ = keep.health().wait_for(Health::is_settled).await;
         let data = folder.path().display();
@@ -304,6 +310,7 @@ impl Probe {
         let intake = &self.intake;
         let mut page = Exposition::default();
         intake.counters().write(&mut page);
+        intake.memory().write(&mut page);
         let in_flight = intake.budget().used();
         page.single(
             "throughline_receiver_in_flight_bytes",
@@ -345,50 +352,6 @@ impl Probe {
     pub fn look_back(&self) -> Option<UnixNanos> {
         self.lines.look_back()
     }
-}
-
-async fn listen(which: Listener, addr: SocketAddr) -> Result<Bound, StartError> {
-    bind(which, addr).await.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => StartError::PortInUse { addr, which },
-        _ => StartError::Listen { addr, which, source },
-    })
-}
-
-fn default_topology(config: &Config) -> Topology {
-    Topology::store_everything(topology::Receiver {
-        name: "otlp".to_owned(),
-        grpc: Some(config.grpc),
-        http: Some(config.http),
-        cors_origins: config.cors_origins.clone(),
-    })
-}
-
-/// Binds every receiver's ports, each with the receiver's number.
-async fn listen_all(topology: &Topology) -> Result<Vec<(u16, Bound)>, StartError> {
-    let mut bound = Vec::new();
-    for (number, receiver) in (0_u16..).zip(&topology.receivers) {
-        for (which, address) in [(Listener::Grpc, receiver.grpc), (Listener::Http, receiver.http)] {
-            if let Some(address) = address {
-                bound.push((number, listen(which, address).await?));
-            }
-        }
-    }
-    Ok(bound)
-}
-
-fn addresses(bound: &[(u16, Bound)]) -> Addresses {
-    let first = |which| bound.iter().find(|(_, bound)| bound.which == which).map(|(_, bound)| bound.address);
-    Addresses { grpc: first(Listener::Grpc), http: first(Listener::Http) }
-}
-
-fn receivers(topology: &Topology, bound: &[(u16, Bound)]) -> Vec<(String, Addresses)> {
-    let listening = |(number, receiver): (u16, &topology::Receiver)| {
-        let of = |which| {
-            bound.iter().find(|(at, it)| *at == number && it.which == which).map(|(_, bound)| bound.address)
-        };
-        (receiver.name.clone(), Addresses { grpc: of(Listener::Grpc), http: of(Listener::Http) })
-    };
-    (0_u16..).zip(&topology.receivers).map(listening).collect()
 }
 
 /// Runs what waits for a disk off the runtime's threads.

@@ -35,7 +35,8 @@ pub struct Config {
     /// Origins a browser may send from (`Access-Control-Allow-Origin`). Default none: cross-origin requests get no CORS answer.
     pub cors_origins: Vec<String>,
     /// Host names that OTLP over HTTP is received under, besides IP addresses, `localhost`, names without a dot and those
-    /// under `.internal`. Default none: under any other name a web page could write through its visitor's browser.
+    /// under `.internal`, `.svc` and `.cluster.local`. Default none: under any other name a web page could write through its
+    /// visitor's browser. With TLS or tokens it could not, and any name will do.
     pub allow_hosts: Vec<String>,
     /// What runs between receiving and the ends. `None`, the default: one receiver at `grpc` and `http`, and everything
     /// into the store.

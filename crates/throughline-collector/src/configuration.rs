@@ -87,6 +87,8 @@ pub struct Loaded {
     pub notes: Vec<Problem>,
     /// Files that must be there at the start: certificates, keys, tokens.
     pub files: Vec<NamedFile>,
+    /// Where each component stands, by its path (`receivers::otlp/in`); no messages.
+    pub components: Vec<Problem>,
 }
 
 impl Configuration {
@@ -110,6 +112,20 @@ impl Configuration {
 }
 
 impl Loaded {
+    /// A sentence about the component of this path, at its place in the sources.
+    #[must_use]
+    pub fn about(&self, component: &str, message: String) -> Problem {
+        let known = self.components.iter().find(|known| known.path == component);
+        let nowhere = || Problem {
+            file: "--config".to_owned(),
+            line: 1,
+            column: 1,
+            path: component.to_owned(),
+            message: String::new(),
+        };
+        Problem { message, ..known.cloned().unwrap_or_else(nowhere) }
+    }
+
     /// The named files that can not be read now, in the words of an error.
     #[must_use]
     pub fn unreadable(&self) -> Vec<Problem> {
@@ -135,9 +151,9 @@ fn load(sources: &[Source], environment: &dyn Fn(&str) -> Option<String>) -> (Re
             configuration = read(&root, &findings);
         }
     }
-    let Closed { errors, notes, asked, files } = findings.close();
+    let Closed { errors, notes, asked, files, components } = findings.close();
     let result = if errors.is_empty() {
-        Ok(Loaded { configuration, notes, files })
+        Ok(Loaded { configuration, notes, files, components })
     } else {
         Err(Errors { problems: errors })
     };
@@ -231,6 +247,7 @@ impl<'a> Sections<'a, '_> {
             if let Some(component) = component(&id, &at) {
                 read.insert(id.clone(), component);
             }
+            at.findings.component(place, at.path.clone());
             self.defined.insert((section, id), at);
         }
         read

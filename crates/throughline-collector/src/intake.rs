@@ -16,10 +16,10 @@ use tokio::sync::oneshot;
 
 use crate::budget::Budget;
 use crate::config::Limits;
-use crate::counters::Counters;
+use crate::counters::{Counters, PerListener};
 use crate::lines::{Lines, Scanned};
+use crate::memory::Limiters;
 use crate::pipeline::{Content, Durable};
-use crate::receive::Listener;
 use crate::refusal::Refusal;
 use crate::sampler::keys;
 use crate::series::Series;
@@ -30,8 +30,16 @@ pub(crate) struct Intake {
     lines: Arc<Lines>,
     series: Mutex<Series>,
     counters: Counters,
+    memory: Limiters,
     budget: Arc<Budget>,
-    limits: Limits,
+}
+
+/// Where requests come in.
+pub(crate) struct Entrance {
+    /// The receiver's number in the journal's records.
+    pub(crate) number: u16,
+    /// What is counted there.
+    pub(crate) counters: Arc<PerListener>,
 }
 
 /// A request that was accepted, perhaps not all of it.
@@ -48,19 +56,15 @@ pub(crate) struct Rejected {
 }
 
 impl Intake {
-    pub(crate) fn new(journal: Journal, lines: Arc<Lines>, limits: Limits) -> Self {
+    pub(crate) fn new(journal: Journal, lines: Arc<Lines>, memory: Limiters, limits: &Limits) -> Self {
         Self {
             journal,
             lines,
             series: Mutex::new(Series::new(limits.series, limits.series_age)),
             counters: Counters::default(),
+            memory,
             budget: Budget::new(limits.in_flight_bytes),
-            limits,
         }
-    }
-
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.limits
     }
 
     pub(crate) fn budget(&self) -> &Arc<Budget> {
@@ -71,39 +75,41 @@ impl Intake {
         &self.counters
     }
 
+    pub(crate) fn memory(&self) -> &Limiters {
+        &self.memory
+    }
+
     pub(crate) fn series(&self) -> &Mutex<Series> {
         &self.series
     }
 
-    /// Takes one inflated protobuf request of receiver `from`. When this returns, what it says is true and stays true.
+    /// Takes one inflated protobuf request. When this returns, what it says is true and stays true.
     pub(crate) async fn take(
         &self,
-        from: u16,
-        listener: Listener,
+        from: &Entrance,
         signal: Signal,
         request: Bytes,
     ) -> Result<Accepted, Refusal> {
-        if !self.lines.wants(from, signal) {
+        if !self.lines.wants(from.number, signal) {
             return Err(Refusal::NoPipeline(signal));
         }
         match signal {
-            Signal::Metrics => self.measure(listener, &request),
-            Signal::Traces | Signal::Logs => self.journal(from, listener, signal, request).await,
+            Signal::Metrics => self.measure(from, &request),
+            Signal::Traces | Signal::Logs => self.journal(from, signal, request).await,
         }
     }
 
-    async fn journal(
-        &self,
-        from: u16,
-        listener: Listener,
-        signal: Signal,
-        request: Bytes,
-    ) -> Result<Accepted, Refusal> {
+    async fn journal(&self, from: &Entrance, signal: Signal, request: Bytes) -> Result<Accepted, Refusal> {
         let counts = check(signal, &request).map_err(|error| not_otlp(signal, error))?;
-        let counter = self.counters.signal(listener, signal);
+        let counter = from.counters.signal(signal);
         let kept = counts.items - counts.rejected;
         if kept > 0 {
-            if let Err(refusal) = self.append(from, signal, kept, request).await {
+            let admitted = self.memory.admit(from.number, signal, kept);
+            let appended = match admitted {
+                Ok(()) => self.append(from.number, signal, kept, request).await,
+                Err(refusal) => Err(refusal),
+            };
+            if let Err(refusal) = appended {
                 counter.refuse(counts.items);
                 return Err(refusal);
             }
@@ -162,12 +168,15 @@ impl Intake {
         }
     }
 
-    fn measure(&self, listener: Listener, request: &[u8]) -> Result<Accepted, Refusal> {
+    fn measure(&self, from: &Entrance, request: &[u8]) -> Result<Accepted, Refusal> {
         let counts = check(Signal::Metrics, request).map_err(|error| not_otlp(Signal::Metrics, error))?;
+        let counter = from.counters.signal(Signal::Metrics);
+        self.memory
+            .admit(from.number, Signal::Metrics, counts.items)
+            .inspect_err(|_| counter.refuse(counts.items))?;
         let metrics = decode_metrics(request).map_err(|error| not_otlp(Signal::Metrics, error))?;
         let refused =
             self.series.lock().unwrap_or_else(PoisonError::into_inner).record(&metrics, Instant::now());
-        let counter = self.counters.signal(listener, Signal::Metrics);
         counter.accept(counts.items.saturating_sub(refused.total()));
         counter.reject(refused.total());
         let why = if refused.full > 0 {

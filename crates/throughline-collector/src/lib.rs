@@ -29,6 +29,7 @@ mod intake;
 mod keep;
 mod ledger;
 mod lines;
+mod memory;
 mod outlet;
 mod picture;
 mod pipeline;

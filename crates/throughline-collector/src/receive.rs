@@ -1,16 +1,21 @@
 //! OTLP off the network: two listeners, one path behind them.
 //!
-//! [`listen`] owns sockets and connections and lets none of them live for ever; [`grpc`] and [`http`] each turn one
-//! request into bytes and one result into an answer; [`host`] and [`cors`] know whom browsers may speak for, [`body`] bounds
-//! what is read, [`answer`] is what goes back. What a request means is [`crate::intake`]'s.
+//! [`listen`] owns sockets and connections and lets none of them live for ever; [`tls`] and [`guard`], behind one [`gate`],
+//! say who may come in; [`grpc`] and [`http`] each turn one request into bytes and one result into an answer; [`host`] and
+//! [`cors`] know whom browsers may speak for, [`body`] bounds what is read, [`answer`] is what goes back. What a request means
+//! is [`crate::intake`]'s.
 
 mod answer;
 mod body;
 mod cors;
+mod gate;
 mod grpc;
+mod guard;
 mod host;
 mod http;
 mod listen;
+mod stream;
+mod tls;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,10 +23,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::budget::Reservation;
+use crate::config::Limits;
 use crate::inflate::inflate;
-use crate::intake::Intake;
+use crate::intake::{Entrance, Intake};
 use crate::refusal::Refusal;
+use crate::topology::{Server, Web};
 
+pub(crate) use gate::Gate;
 pub(crate) use listen::{Bound, bind, serve};
 
 /// One of the two places OTLP is received on.
@@ -34,9 +42,6 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Both, in the order of their metric labels.
-    pub(crate) const ALL: [Self; 2] = [Self::Grpc, Self::Http];
-
     /// The metric label, as the OpenTelemetry Collector names it.
     pub(crate) fn transport(self) -> &'static str {
         match self {
@@ -64,13 +69,43 @@ impl fmt::Display for Listener {
     }
 }
 
-/// What every request needs, shared by all connections of one receiver.
+/// What every request needs, shared by all connections of one listener.
 pub(crate) struct Receiver {
-    /// Its number in the journal's records.
-    pub(crate) number: u16,
-    pub(crate) intake: Arc<Intake>,
-    pub(crate) cors_origins: Vec<String>,
-    pub(crate) allow_hosts: Vec<String>,
+    entrance: Entrance,
+    intake: Arc<Intake>,
+    limits: Limits,
+    gate: Gate,
+    web: Web,
+    cors: Option<cors::Policy>,
+    allow_hosts: Vec<String>,
+}
+
+impl Receiver {
+    /// A listener of `intake`. What `server` does not limit, `limits` does.
+    pub(crate) fn new(
+        entrance: Entrance,
+        intake: Arc<Intake>,
+        limits: &Limits,
+        server: &Server,
+        gate: Gate,
+        web: Web,
+        allow_hosts: Vec<String>,
+    ) -> Self {
+        let limits = Limits {
+            message_bytes: server.message_bytes.unwrap_or(limits.message_bytes),
+            header_timeout: server.header_timeout.unwrap_or(limits.header_timeout),
+            idle_timeout: server.idle_timeout.unwrap_or(limits.idle_timeout),
+            ..limits.clone()
+        };
+        let token = gate.guard.as_ref().map(|guard| guard.header());
+        let cors = web.cors.as_ref().and_then(|cors| cors::Policy::new(cors, token));
+        Self { entrance, intake, limits, gate, web, cors, allow_hosts }
+    }
+
+    /// Whether whoever sent this may.
+    fn admit(&self, headers: &::http::HeaderMap) -> Result<(), Refusal> {
+        self.gate.guard.as_ref().map_or(Ok(()), |guard| guard.check(headers))
+    }
 }
 
 /// Above this a body is inflated or translated off the runtime's threads, which have other connections to serve.

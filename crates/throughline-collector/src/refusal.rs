@@ -38,6 +38,8 @@ pub(crate) enum Refusal {
     Encoding(String),
     /// HTTP only: meant for another host.
     Host(String),
+    /// No token, or a wrong one; the scheme that is asked for.
+    Unauthenticated { scheme: String },
 }
 
 impl Refusal {
@@ -55,11 +57,12 @@ impl Refusal {
             Self::ContentType(_) => "content_type",
             Self::Encoding(_) => "encoding",
             Self::Host(_) => "host",
+            Self::Unauthenticated { .. } => "unauthenticated",
         }
     }
 
     /// Every [`Refusal::reason`], so that each is exported from the start, with zero.
-    pub(crate) const REASONS: [&'static str; 11] = [
+    pub(crate) const REASONS: [&'static str; 12] = [
         "malformed",
         "too_large",
         "busy",
@@ -71,6 +74,7 @@ impl Refusal {
         "content_type",
         "encoding",
         "host",
+        "unauthenticated",
     ];
 
     /// Said to the sender.
@@ -99,6 +103,9 @@ impl Refusal {
             Self::Host(found) => format!(
                 "this server does not answer to the host {found:?}; send to its address, or start it with --allow-host"
             ),
+            Self::Unauthenticated { .. } => {
+                "no token, or a wrong one; send one that this receiver's authenticator knows".to_owned()
+            }
         }
     }
 
@@ -111,6 +118,7 @@ impl Refusal {
             Self::TooLarge { .. } | Self::Busy => 8,                       // RESOURCE_EXHAUSTED
             Self::UnknownPath(_) | Self::NoPipeline(_) | Self::Encoding(_) => 12, // UNIMPLEMENTED
             Self::Unavailable(_) => 14,                                    // UNAVAILABLE
+            Self::Unauthenticated { .. } => 16,                            // UNAUTHENTICATED
         }
     }
 
@@ -119,6 +127,7 @@ impl Refusal {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Host(_) => StatusCode::FORBIDDEN,
+            Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
             Self::Busy => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
@@ -191,6 +200,7 @@ mod tests {
             Refusal::ContentType("text/plain".to_owned()),
             Refusal::Encoding("br".to_owned()),
             Refusal::Host("evil.com".to_owned()),
+            Refusal::Unauthenticated { scheme: "Bearer".to_owned() },
         ];
         for (refusal, reason) in refusals.iter().zip(Refusal::REASONS) {
             assert_eq!(refusal.reason(), reason);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use throughline_otlp::Signal;
 use throughline_sampling::Plan;
 
-use crate::configuration::MemoryLimiter;
+use crate::configuration::{BearerToken, Cors, MemoryLimiter, ServerTls};
 use crate::export::balance::BalanceSettings;
 use crate::export::debug::{Sampling, Verbosity};
 use crate::export::file::FileSettings;
@@ -30,12 +30,68 @@ pub struct Topology {
 pub struct Receiver {
     /// `otlp` or `otlp/name`.
     pub name: String,
-    /// Where OTLP over gRPC is received, if at all; port 0 takes any free one.
-    pub grpc: Option<SocketAddr>,
-    /// Where OTLP over HTTP is received, if at all.
-    pub http: Option<SocketAddr>,
-    /// Origins a browser may send from.
-    pub cors_origins: Vec<String>,
+    /// OTLP over gRPC, if at all.
+    pub grpc: Option<Server>,
+    /// OTLP over HTTP, if at all.
+    pub http: Option<Server>,
+    /// What only HTTP has.
+    pub web: Web,
+}
+
+/// One place where a receiver listens, and what stands before its requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Where; port 0 takes any free one.
+    pub address: SocketAddr,
+    /// `tls`
+    pub tls: Option<ServerTls>,
+    /// `auth`: the `bearertokenauth` it names.
+    pub authenticator: Option<BearerToken>,
+    /// `max_recv_msg_size_mib`, `max_request_body_size`. `None`, here and below: as [`crate::Limits`] says.
+    pub message_bytes: Option<usize>,
+    /// `read_header_timeout`
+    pub header_timeout: Option<Duration>,
+    /// `idle_timeout`
+    pub idle_timeout: Option<Duration>,
+}
+
+/// What only OTLP over HTTP has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Web {
+    /// `traces_url_path`
+    pub traces_path: String,
+    /// `logs_url_path`
+    pub logs_path: String,
+    /// `metrics_url_path`
+    pub metrics_path: String,
+    /// `cors`
+    pub cors: Option<Cors>,
+}
+
+impl Server {
+    /// In the clear, open to everybody who reaches it.
+    #[must_use]
+    pub fn at(address: SocketAddr) -> Self {
+        Self {
+            address,
+            tls: None,
+            authenticator: None,
+            message_bytes: None,
+            header_timeout: None,
+            idle_timeout: None,
+        }
+    }
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self {
+            traces_path: "/v1/traces".to_owned(),
+            logs_path: "/v1/logs".to_owned(),
+            metrics_path: "/v1/metrics".to_owned(),
+            cors: None,
+        }
+    }
 }
 
 /// From receivers through processors to exporters.
@@ -50,11 +106,20 @@ pub struct Pipeline {
     /// `tail_sampling`, if the pipeline samples.
     pub sampling: Option<Arc<Plan>>,
     /// `memory_limiter`
-    pub memory: Option<MemoryLimiter>,
+    pub memory: Option<Memory>,
     /// `batch`, or its defaults.
     pub batch: Batch,
     /// Where it ends.
     pub ends: Vec<End>,
+}
+
+/// A `memory_limiter`, by its name: with the same name it is the same one, whichever pipeline has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// `memory_limiter` or `memory_limiter/name`.
+    pub name: String,
+    /// What it says.
+    pub limiter: MemoryLimiter,
 }
 
 /// How items are gathered into requests.

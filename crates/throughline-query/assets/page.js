@@ -3,6 +3,7 @@ import { copying } from "./copy.js";
 import { following, arriving } from "./live.js";
 import { traceKeys, searchKeys } from "./keys.js";
 import { rows } from "./rows.js";
+import { sampling } from "./sampler.js";
 import { scatter } from "./scatter.js";
 import { localTimes } from "./time.js";
 
@@ -19,5 +20,6 @@ if (page === "search") {
   scatter();
   arriving();
 }
+if (page === "sampler") sampling();
 // Says that the modules ran, to tests and to the stylesheet.
 document.documentElement.dataset.ready = page;

@@ -5,12 +5,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use throughline_otlp::{TraceId, UnixNanos};
 use throughline_store::Store;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
 use crate::answer::Bounds;
 use crate::guard::Hosts;
 use crate::reads::{Reader, Reads};
 use crate::reply::Failure;
+use crate::sampling::{Decision, Sampling};
 
 /// How many event streams are open at once; one more is refused with 503. Each holds a place in the broadcast of arrivals.
 pub const MAX_FOLLOWERS: usize = 64;
@@ -19,13 +20,38 @@ pub const MAX_FOLLOWERS: usize = 64;
 pub trait Live: Send + Sync + 'static {
     /// A place in the broadcast of accepted requests. One that lags misses some and reads the store again.
     fn arrivals(&self) -> broadcast::Receiver<Arc<Arrival>>;
-    /// The metrics of the backend as Prometheus text.
-    fn metrics(&self) -> String;
+    /// The metrics of the backend as Prometheus text; `None` if they are switched off.
+    fn metrics(&self) -> Option<String>;
     /// Whether the backend can accept spans.
     ///
     /// # Errors
     /// Why it cannot.
     fn readiness(&self) -> Result<(), String>;
+
+    /// What each pipeline that samples says of a trace; none, if none has seen it. May read from disk.
+    fn decisions(&self, _trace: TraceId) -> Vec<Decision> {
+        Vec::new()
+    }
+
+    /// Figures of samplers and exporters; `None` if nothing samples. May read from disk.
+    fn sampling(&self) -> Option<Sampling> {
+        None
+    }
+
+    /// Whether anything samples.
+    fn samples(&self) -> Samples {
+        Samples::Nothing
+    }
+}
+
+/// Whether there is tail sampling in this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Samples {
+    /// Everything is kept.
+    #[default]
+    Nothing,
+    /// A pipeline samples.
+    Traces,
 }
 
 /// One accepted request; the store answers for it already.
@@ -93,6 +119,16 @@ impl App {
         &*self.live
     }
 
+    /// Why nothing of this trace is in the store. May read from disk.
+    pub(crate) fn missing(&self, id: TraceId) -> Failure {
+        let decisions = self.live.decisions(id);
+        let why: Vec<String> = decisions.iter().map(Decision::line).collect();
+        match why.is_empty() {
+            true => Failure::Missing(format!("nothing of trace {id} is in the store")),
+            false => Failure::Missing(format!("nothing of trace {id} is in the store; {}", why.join("; "))),
+        }
+    }
+
     pub(crate) fn hosts(&self) -> Arc<Hosts> {
         Arc::clone(&self.hosts)
     }
@@ -101,6 +137,13 @@ impl App {
         &self.otlp
     }
 
+    /// One of the [`MAX_FOLLOWERS`] places for an event stream; given back when it is dropped.
+    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let full = |_| Failure::Busy("too many event streams are open; close one and try again".to_owned());
+        Arc::clone(&self.followers).try_acquire_owned().map_err(full)
+    }
+
+    #[cfg(test)]
     pub(crate) fn followers(&self) -> Arc<Semaphore> {
         Arc::clone(&self.followers)
     }

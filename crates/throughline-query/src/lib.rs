@@ -6,7 +6,7 @@
 //! - [`app`]: what handlers share: store, live data ([`Live`]), clock.
 //! - [`reads`]: how many heavy reads run at once, and what they hold; [`answer`]: answers on their way out, counted.
 //! - [`query`]: the query language of search box, URL and command line; `asked`: what a search asks; `params`: query strings; `units`: lengths and times.
-//! - [`load()`]: from the store to an assembled trace; `summary`: a trace as a list shows it.
+//! - [`load()`]: from the store to an assembled trace; `summary`: a trace as a list shows it; `sampling`: why it was kept.
 //! - `jaeger`, `tempo`, `own`: the APIs. `page`: what a person sees, over `geometry`, which lays it out.
 //!
 //! It knows the store and the assembled trace, never the collector, the journal or the sampler: what is live comes through
@@ -30,13 +30,15 @@ pub mod query;
 pub mod reads;
 mod reply;
 mod routes;
+mod sampling;
 mod summary;
 mod tempo;
 #[cfg(test)]
 mod testing;
 mod units;
 
-pub use app::{App, Arrival, Live};
+pub use app::{App, Arrival, Live, Samples};
 pub use load::load;
 pub use query::{Query, QueryError, parse_query};
-pub use routes::{tempo, ui};
+pub use routes::{metrics, tempo, ui};
+pub use sampling::{Again, Count, Decision, Exporter, Moment, Reason, Sampler, Sampling, Trigger, Verdict};

@@ -19,6 +19,7 @@ use crate::reply::{self, AsJson, AsText, Failure, Refused};
 mod follow;
 pub(crate) mod found;
 pub(crate) mod lineage;
+pub(crate) mod sampled;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,8 @@ pub(crate) fn json_router() -> Router<App> {
         .route("/tl/v1/trace/{id}", get(trace_json))
         .route("/tl/v1/trace/{id}/follow", get(follow::trace))
         .route("/tl/v1/arrivals", get(follow::arrivals))
+        .route("/tl/v1/trace/{id}/decision", get(sampled::decision))
+        .route("/tl/v1/sampler", get(sampled::figures))
         .route("/tl/v1/search", get(found::json))
         .route("/tl/v1/lineage/{of}", get(lineage::json))
 }
@@ -43,6 +46,11 @@ pub(crate) fn text_router() -> Router<App> {
         .route("/tl/v1/lineage/{of}/text", get(lineage::text))
 }
 
+/// `/metrics` and nothing else.
+pub(crate) fn metrics_router() -> Router<App> {
+    Router::new().route("/metrics", get(metrics))
+}
+
 type JsonRefusal = Refused<AsJson>;
 type TextRefusal = Refused<AsText>;
 
@@ -51,9 +59,12 @@ async fn readiness(State(app): State<App>) -> Result<&'static str, TextRefusal> 
     Ok("ready\n")
 }
 
-async fn metrics(State(app): State<App>) -> Response {
+async fn metrics(State(app): State<App>) -> Result<Response, TextRefusal> {
     let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    ([(header::CONTENT_TYPE, media)], app.live().metrics()).into_response()
+    let off = || {
+        Failure::Missing("metrics are switched off: service::telemetry::metrics::level is none".to_owned())
+    };
+    Ok(([(header::CONTENT_TYPE, media)], app.live().metrics().ok_or_else(off)?).into_response())
 }
 
 async fn trace_json(
@@ -77,7 +88,12 @@ async fn trace_text(
 ) -> Result<Response, TextRefusal> {
     let params = Params::read(query.as_deref())?;
     let options = text_options(&params)?;
-    let write = move |whole, _| Ok(reply::text(text::render(&asked_part(whole, &params)?, &options)));
+    let asked = app.clone();
+    let write = move |whole: Trace, _| {
+        let id = whole.id;
+        let shown = text::render(&asked_part(whole, &params)?, &options);
+        Ok(reply::text(shown + &sampled::lines(&asked.live().decisions(id), &options)))
+    };
     Ok(of_trace(&app, &id, write).await?)
 }
 
@@ -96,10 +112,10 @@ pub(crate) async fn of_trace<T: Send + 'static>(
     write: impl FnOnce(Trace, Answer) -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
     let id = reply::trace_id(id)?;
-    let now = app.now();
+    let (asked, now) = (app.clone(), app.now());
     app.read(move |reader| match load::load_from(reader, id, now)? {
         Some(trace) => write(trace, reader.answer()),
-        None => Err(Failure::Missing(format!("nothing of trace {id} is in the store"))),
+        None => Err(asked.missing(id)),
     })
     .await
 }

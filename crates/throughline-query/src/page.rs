@@ -13,12 +13,14 @@ use crate::params::Params;
 use crate::reply::{self, Failure, Form, Refused};
 
 mod assets;
+mod decision;
 mod fields;
 mod frame;
 mod hue;
 mod linked;
 mod logs;
 mod results;
+mod sampler;
 mod scatter;
 mod search;
 mod span;
@@ -33,6 +35,8 @@ pub(crate) fn router() -> Router<App> {
         .route("/", get(search_page))
         .route("/trace/{id}", get(trace_page))
         .route("/trace/{id}/span/{span}", get(span_fragment))
+        .route("/sampler", get(sampler::page))
+        .route("/sampler/follow", get(sampler::follow))
         .route("/search", get(async || redirect("/")))
         .route("/static/{version}/{file}", get(assets::serve))
 }

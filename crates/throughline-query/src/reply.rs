@@ -125,6 +125,11 @@ pub(crate) fn html(status: StatusCode, markup: maud::Markup) -> Response {
     with_type(status, "text/html; charset=utf-8", visible(markup.into_string()))
 }
 
+/// A part of a page, as [`html`] would send it.
+pub(crate) fn shown(markup: maud::Markup) -> String {
+    visible(markup.into_string())
+}
+
 /// Control characters and those that turn the direction of writing, escaped as the terminal shows them. Done to the whole
 /// page, so that no name can be forgotten; our own markup has none of them but line ends and tabs.
 fn visible(page: String) -> String {

@@ -23,6 +23,11 @@ pub fn tempo(app: App) -> Router {
     guarded(refusing::<AsText>(crate::tempo::router(), &app), app)
 }
 
+/// Metrics alone, for an address that a scraper may reach and nobody else needs to.
+pub fn metrics(app: App) -> Router {
+    guarded(refusing::<AsText>(own::metrics_router(), &app), app)
+}
+
 /// Counts large answers, and refuses them in this form.
 fn refusing<F: Form>(router: Router<App>, app: &App) -> Router<App> {
     router.layer(middleware::from_fn_with_state(app.reads().outgoing().clone(), counted::<F>))

@@ -1,18 +1,26 @@
 //! A real store in a temporary folder, filled with made-up traces, behind the real routers. For this crate's tests, the one
 //! in a browser included, which is why it uses nothing but the public API.
 
+#[path = "testing/answer.rs"]
+mod answer;
+#[path = "testing/live.rs"]
+mod live;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode, header};
-use http_body_util::BodyExt;
+use axum::http::{Request, header};
 use serde_json::{Value as Json, json};
 use throughline_otlp::{Signal, UnixNanos};
-use throughline_query::{App, Arrival, Live};
+use throughline_query::{App, Arrival};
 use throughline_store::{Ingest, Store, StoreOptions};
 use tokio::sync::broadcast;
 use tower::ServiceExt;
+
+pub(crate) use answer::Answer;
+use live::Alive;
 
 /// 2026-01-15T14:03:22Z, when all made-up traces begin.
 pub(crate) const START: u64 = 1_768_485_802_000_000_000;
@@ -30,69 +38,45 @@ pub(crate) struct Fixture {
     _folder: tempfile::TempDir,
 }
 
-struct Alive(broadcast::Sender<Arc<Arrival>>);
-
-impl Live for Alive {
-    fn arrivals(&self) -> broadcast::Receiver<Arc<Arrival>> {
-        self.0.subscribe()
-    }
-
-    fn metrics(&self) -> String {
-        "# TYPE up gauge\nup 1\n".to_owned()
-    }
-
-    fn readiness(&self) -> Result<(), String> {
-        Ok(())
-    }
-}
-
-/// An answer, read to its end.
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: axum::http::HeaderMap,
-    pub(crate) body: Vec<u8>,
-}
-
-impl Answer {
-    pub(crate) async fn of(response: Response<Body>) -> Self {
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes().to_vec();
-        Self { status: head.status, headers: head.headers, body }
-    }
-
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8(self.body.clone()).unwrap()
-    }
-
-    pub(crate) fn json(&self) -> Json {
-        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
-    }
-
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
-    }
-}
-
 impl Fixture {
     /// With nothing in it.
     pub(crate) fn empty() -> Self {
+        Self::of(|arrivals| Alive {
+            arrivals,
+            decisions: BTreeMap::new(),
+            sampling: None,
+            asked: AtomicUsize::new(0),
+        })
+    }
+
+    /// The checkouts behind a sampler.
+    pub(crate) fn sampled() -> Self {
+        let (decisions, sampling) = (live::decisions(), Some(live::sampling()));
+        Self::of(|arrivals| Alive { arrivals, decisions, sampling, asked: AtomicUsize::new(0) })
+            .with_checkouts()
+    }
+
+    fn of(live: impl FnOnce(broadcast::Sender<Arc<Arrival>>) -> Alive) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(folder.path(), StoreOptions::default()).unwrap());
         let (arrivals, _) = broadcast::channel(16);
-        let live = Arc::new(Alive(arrivals.clone()));
+        let live = Arc::new(live(arrivals.clone()));
         let app = App::new(Arc::clone(&store), live).with_clock(|| UnixNanos(NOW));
         Self { app, store, arrivals, positions: AtomicU64::new(1), _folder: folder }
     }
 
     /// With the checkouts of the source: five that form a batch, one declined payment, one e-mail that fails.
     pub(crate) fn checkouts() -> Self {
-        let fixture = Self::empty();
+        Self::empty().with_checkouts()
+    }
+
+    fn with_checkouts(self) -> Self {
         for number in 1..=7 {
-            fixture.ingest(&checkout(number));
+            self.ingest(&checkout(number));
         }
-        fixture.ingest(&batch());
-        fixture.ingest_logs(&logs());
-        fixture
+        self.ingest(&batch());
+        self.ingest_logs(&logs());
+        self
     }
 
     /// Takes spans in, as made by [`spans`], and tells the followers.
@@ -123,7 +107,7 @@ impl Fixture {
         self.ask(throughline_query::tempo(self.app.clone()), path, headers).await
     }
 
-    async fn ask(&self, router: axum::Router, path: &str, headers: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn ask(&self, router: axum::Router, path: &str, headers: &[(&str, &str)]) -> Answer {
         let mut request = Request::builder().uri(path).header(header::HOST, "localhost:16686");
         for (name, value) in headers {
             request = request.header(*name, *value);

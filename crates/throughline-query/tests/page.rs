@@ -16,6 +16,8 @@ use std::time::Instant;
 use serde_json::{Value as Json, json};
 
 mod browser;
+#[path = "browser/sampler.rs"]
+mod sampler;
 #[path = "../src/testing.rs"]
 #[expect(dead_code, reason = "the fixture also serves the tests that run without a browser")]
 mod testing;

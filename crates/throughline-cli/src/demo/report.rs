@@ -126,7 +126,13 @@ mod tests {
         let run = Run { traced: vec![Traced { placed, trace: None, lack: None }], wrong: Vec::new() };
         for (ui, server) in [(16686, ""), (9, " --url http://127.0.0.1:9")] {
             let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-            let addresses = Addresses { otlp_grpc: at(1), otlp_http: at(2), ui: at(ui), tempo: at(3) };
+            let addresses = Addresses {
+                otlp_grpc: Some(at(1)),
+                otlp_http: Some(at(2)),
+                ui: at(ui),
+                tempo: at(3),
+                metrics: None,
+            };
             let text = next(&run, "http://127.0.0.1:3000", addresses);
             for said in [
                 "curl -sX POST http://localhost:3000/rpc/checkout/start \\\n",

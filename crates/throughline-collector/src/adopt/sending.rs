@@ -32,9 +32,7 @@ pub(super) fn otlp_http(http: &written::OtlpHttpExporter) -> Result<Exporter, St
 
 pub(super) fn load_balancing(balancing: &written::LoadBalancingExporter) -> Result<Exporter, String> {
     let resolver = match &balancing.resolver {
-        written::Resolver::Static(hosts) => {
-            ResolverSettings::Static { hostnames: hosts.clone() }
-        }
+        written::Resolver::Static(hosts) => ResolverSettings::Static { hostnames: hosts.clone() },
         written::Resolver::Dns(dns) => ResolverSettings::Dns {
             hostname: dns.hostname.clone(),
             port: dns.port,
@@ -131,7 +129,9 @@ fn settings(
         return Err("`auth` of an exporter is not built yet; say the header in `headers`".to_owned());
     }
     if sending.tls.reload.is_some() {
-        return Err("`tls::reload_interval` of an exporter is not built; restart to read new files".to_owned());
+        return Err(
+            "`tls::reload_interval` of an exporter is not built; restart to read new files".to_owned()
+        );
     }
     let security = match sending.tls.transport {
         written::Transport::Plain => Security::Plain,

@@ -5,6 +5,7 @@ mod faults;
 mod grpc;
 mod http;
 mod pages;
+mod receivers;
 mod requests;
 mod restart;
 mod sampling;

@@ -71,6 +71,7 @@ pub(super) struct Findings {
     asked: RefCell<BTreeSet<(String, &'static str)>>,
     files: RefCell<Vec<(Found, PathBuf)>>,
     references: RefCell<Vec<Mention>>,
+    components: RefCell<Vec<(String, Place)>>,
 }
 
 /// An extension named by a component.
@@ -98,6 +99,8 @@ pub(super) struct Closed {
     /// Keys we know, by the path of their block.
     pub(super) asked: BTreeSet<(String, &'static str)>,
     pub(super) files: Vec<NamedFile>,
+    /// Where each component stands; no messages.
+    pub(super) components: Vec<Problem>,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -142,6 +145,11 @@ impl Findings {
         self.references.borrow_mut().push(Mention { place, path: path.to_owned(), id });
     }
 
+    /// The component of this path stands at `place`.
+    pub(super) fn component(&self, place: Place, path: String) {
+        self.components.borrow_mut().push((path, place));
+    }
+
     /// The extensions named so far.
     pub(super) fn mentions(&self) -> Vec<Mention> {
         self.references.borrow().clone()
@@ -149,7 +157,7 @@ impl Findings {
 
     /// In the order of the sources.
     pub(super) fn close(self) -> Closed {
-        let Self { names, errors, notes, asked, files, references: _ } = self;
+        let Self { names, errors, notes, asked, files, references: _, components } = self;
         let told = |mut found: Vec<Found>| {
             found.sort();
             found.dedup();
@@ -160,6 +168,11 @@ impl Findings {
             errors: told(errors.into_inner()),
             notes: told(notes.into_inner()),
             asked: asked.into_inner(),
+            components: components
+                .into_inner()
+                .into_iter()
+                .map(|(path, place)| Found { place, path, message: String::new() }.told(&names))
+                .collect(),
             files: files
                 .into_iter()
                 .map(|(found, file)| NamedFile { file, place: found.told(&names) })

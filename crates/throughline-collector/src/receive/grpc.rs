@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use throughline_otlp::Signal;
 
 use super::answer::{Answer, export_response_proto};
-use super::{Listener, Receiver, body, gunzip};
+use super::{Receiver, body, gunzip};
 use crate::intake::Accepted;
 use crate::refusal::Refusal;
 
@@ -26,7 +26,7 @@ const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-det
 /// Answers one call; every outcome is an answer.
 pub(super) async fn call(receiver: &Receiver, request: Request<Incoming>) -> Response<Answer> {
     if !is_grpc(request.headers()) || request.method() != Method::POST {
-        receiver.intake.counters().refuse(Listener::Grpc, Refusal::ContentType(String::new()).reason());
+        receiver.entrance.counters.refuse(Refusal::ContentType(String::new()).reason());
         let mut response = Response::new(Answer::data("this port speaks gRPC; OTLP over HTTP has its own\n"));
         *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return response;
@@ -34,26 +34,26 @@ pub(super) async fn call(receiver: &Receiver, request: Request<Incoming>) -> Res
     match export(receiver, request).await {
         Ok(accepted) => success(&accepted),
         Err(refusal) => {
-            receiver.intake.counters().refuse(Listener::Grpc, refusal.reason());
+            receiver.entrance.counters.refuse(refusal.reason());
             failure(&refusal)
         }
     }
 }
 
 async fn export(receiver: &Receiver, request: Request<Incoming>) -> Result<Accepted, Refusal> {
-    let intake = &receiver.intake;
+    let Receiver { intake, limits, .. } = receiver;
+    receiver.admit(request.headers())?;
     let signal = signal(request.uri().path())?;
     let encoding = request.headers().get(GRPC_ENCODING).cloned();
-    let limit = intake.limits().message_bytes;
+    let limit = limits.message_bytes;
     let mut reservation = intake.budget().open();
-    let framed =
-        body::collect(request.into_body(), limit.saturating_add(PREFIX), intake.limits(), &mut reservation)
-            .await
-            // The limit that was promised is the message's.
-            .map_err(|refusal| match refusal {
-                Refusal::TooLarge { .. } => Refusal::TooLarge { limit },
-                other => other,
-            })?;
+    let framed = body::collect(request.into_body(), limit.saturating_add(PREFIX), limits, &mut reservation)
+        .await
+        // The limit that was promised is the message's.
+        .map_err(|refusal| match refusal {
+            Refusal::TooLarge { .. } => Refusal::TooLarge { limit },
+            other => other,
+        })?;
     let (compressed, message) = unframe(framed)?;
     let (message, _held) = match (compressed, encoding.as_ref().map(HeaderValue::as_bytes)) {
         (false, _) => (message, reservation),
@@ -65,7 +65,7 @@ async fn export(receiver: &Receiver, request: Request<Incoming>) -> Result<Accep
         }
         (true, Some(other)) => return Err(Refusal::Encoding(String::from_utf8_lossy(other).into_owned())),
     };
-    intake.take(receiver.number, Listener::Grpc, signal, message).await
+    intake.take(&receiver.entrance, signal, message).await
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

@@ -34,10 +34,11 @@ fn answered(host: &str, allowed: &[String]) -> Result<(), Refusal> {
     if is_ours { Ok(()) } else { Err(Refusal::Host(host.to_owned())) }
 }
 
-/// Names that public DNS gives to nobody, so no page on the web has one: `localhost`, and what containers and machines
-/// call each other (`throughline`, `host.docker.internal`).
+/// Names that public DNS gives to nobody, so no page on the web has one: `localhost`, and what containers, machines and
+/// services call each other (`throughline`, `host.docker.internal`, `otel-collector.tracing.svc.cluster.local`).
 fn cannot_be_a_strangers(name: &str) -> bool {
-    !name.contains('.') || name.ends_with(".localhost") || name.ends_with(".internal")
+    const RESERVED: [&str; 4] = [".localhost", ".internal", ".svc", ".cluster.local"];
+    !name.contains('.') || RESERVED.iter().any(|suffix| name.ends_with(suffix))
 }
 
 #[cfg(test)]
@@ -64,6 +65,8 @@ mod tests {
             "10.0.0.7",
             "throughline:4318",
             "host.docker.internal:4318",
+            "otel-collector.tracing.svc:4318",
+            "otel-collector.tracing.svc.cluster.local:4318",
             "traces.example.org:443",
         ] {
             assert_eq!(check("/v1/traces", &[ours]), Ok(()));
@@ -74,6 +77,7 @@ mod tests {
             ("Evil.com:4318", "Evil.com"),
             ("localhost.evil.com", "localhost.evil.com"),
             ("127.0.0.1.evil.com", "127.0.0.1.evil.com"),
+            ("svc.cluster.local.evil.com", "svc.cluster.local.evil.com"),
             ("localhost@evil.com", "evil.com"),
         ] {
             let refused = Err(Refusal::Host(named.to_owned()));

@@ -1,18 +1,20 @@
-//! OTLP over HTTP: `POST /v1/traces`, `/v1/logs`, `/v1/metrics`, protobuf or JSON, gzip or not. JSON becomes protobuf
+//! OTLP over HTTP: `POST /v1/traces`, `/v1/logs`, `/v1/metrics` (or as configured), protobuf or JSON, gzip or not. JSON becomes protobuf
 //! here; past this module there is one form. Answers speak the request's encoding, refusals included.
 
 use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use throughline_otlp::{Signal, json};
 
 use super::answer::{Answer, export_response_json, export_response_proto};
-use super::{Listener, Receiver, body, cors, gunzip, host, offload};
+use super::{Receiver, body, cors, gunzip, host, offload};
 use crate::intake::Accepted;
 use crate::refusal::Refusal;
+use crate::topology::Web;
 
 /// What a body is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,24 +28,38 @@ pub(super) async fn respond(receiver: &Receiver, request: Request<Incoming>) -> 
     let form = form(request.headers());
     // Whoever asked in no known form gets an answer a person can read.
     let spoken = form.clone().unwrap_or(Form::Json);
-    // Before CORS: under a stranger's name an allowed origin is worth nothing.
-    if let Err(refusal) = host::check(&receiver.allow_hosts, &request) {
+    // Before CORS: under a stranger's name an allowed origin is worth nothing. A stranger's page has neither a certificate
+    // for its name here nor a token.
+    if receiver.gate.is_open()
+        && let Err(refusal) = host::check(&receiver.allow_hosts, &request)
+    {
         return refused(receiver, &refusal, spoken);
     }
-    let origin = cors::allowed(&receiver.cors_origins, request.headers());
-    if let Some(preflight) = cors::preflight(origin.as_ref(), request.method()) {
+    let Some(policy) = &receiver.cors else { return export_answered(receiver, request, form, spoken).await };
+    // A preflight shows no token.
+    if let Some(preflight) = policy.preflight(request.method(), request.headers()) {
         return preflight;
     }
-    let mut response = match export(receiver, request, form).await {
-        Ok((signal, accepted)) => success(signal, spoken, &accepted),
-        Err(refusal) => refused(receiver, &refusal, spoken),
-    };
-    cors::allow(origin, response.headers_mut());
+    let origin = policy.origin(request.headers());
+    let mut response = export_answered(receiver, request, form, spoken).await;
+    cors::Policy::mark(origin, response.headers_mut());
     response
 }
 
+async fn export_answered(
+    receiver: &Receiver,
+    request: Request<Incoming>,
+    form: Result<Form, Refusal>,
+    spoken: Form,
+) -> Response<Answer> {
+    match export(receiver, request, form).await {
+        Ok((signal, accepted)) => success(signal, spoken, &accepted),
+        Err(refusal) => refused(receiver, &refusal, spoken),
+    }
+}
+
 fn refused(receiver: &Receiver, refusal: &Refusal, form: Form) -> Response<Answer> {
-    receiver.intake.counters().refuse(Listener::Http, refusal.reason());
+    receiver.entrance.counters.refuse(refusal.reason());
     failure(refusal, form)
 }
 
@@ -52,22 +68,23 @@ async fn export(
     request: Request<Incoming>,
     form: Result<Form, Refusal>,
 ) -> Result<(Signal, Accepted), Refusal> {
-    let signal = signal(request.uri().path())?;
+    receiver.admit(request.headers())?;
+    let signal = signal(&receiver.web, request.uri().path())?;
     if request.method() != Method::POST {
         return Err(Refusal::Method);
     }
     let form = form?;
     let gzip = is_gzip(request.headers())?;
-    let intake = &receiver.intake;
-    let limit = intake.limits().message_bytes;
+    let Receiver { intake, limits, .. } = receiver;
+    let limit = limits.message_bytes;
     let mut reservation = intake.budget().open();
-    let body = body::collect(request.into_body(), limit, intake.limits(), &mut reservation).await?;
+    let body = body::collect(request.into_body(), limit, limits, &mut reservation).await?;
     let (body, _held) = if gzip { gunzip(body, limit, reservation).await? } else { (body, reservation) };
     let message = match form {
         Form::Protobuf => body,
         Form::Json => offload(body.len(), move || translate(signal, &body)).await?,
     };
-    Ok((signal, intake.take(receiver.number, Listener::Http, signal, message).await?))
+    Ok((signal, intake.take(&receiver.entrance, signal, message).await?))
 }
 
 fn translate(signal: Signal, text: &[u8]) -> Result<Bytes, Refusal> {
@@ -76,11 +93,11 @@ fn translate(signal: Signal, text: &[u8]) -> Result<Bytes, Refusal> {
         .map_err(|error| Refusal::Malformed(format!("body is not OTLP JSON: {error}")))
 }
 
-fn signal(path: &str) -> Result<Signal, Refusal> {
+fn signal(web: &Web, path: &str) -> Result<Signal, Refusal> {
     match path {
-        "/v1/traces" => Ok(Signal::Traces),
-        "/v1/logs" => Ok(Signal::Logs),
-        "/v1/metrics" => Ok(Signal::Metrics),
+        _ if path == web.traces_path => Ok(Signal::Traces),
+        _ if path == web.logs_path => Ok(Signal::Logs),
+        _ if path == web.metrics_path => Ok(Signal::Metrics),
         other => Err(Refusal::UnknownPath(other.to_owned())),
     }
 }
@@ -131,9 +148,16 @@ fn failure(refusal: &Refusal, form: Form) -> Response<Answer> {
     match refusal {
         Refusal::Method => headers.insert(ALLOW, HeaderValue::from_static("POST")),
         Refusal::Encoding(_) => headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, identity")),
+        Refusal::Unauthenticated { scheme } => headers.insert(WWW_AUTHENTICATE, challenge(scheme)),
         _ => None,
     };
     response
+}
+
+/// A bare token has no scheme of its own; an answer must name one.
+fn challenge(scheme: &str) -> HeaderValue {
+    let bearer = HeaderValue::from_static("Bearer");
+    if scheme.is_empty() { bearer } else { HeaderValue::try_from(scheme).unwrap_or(bearer) }
 }
 
 fn answer(form: Form, body: Vec<u8>) -> Response<Answer> {

@@ -1,7 +1,8 @@
 //! Sockets and connections: binding, accepting up to a bound, and ending each connection that does nothing.
 //!
 //! One watchdog serves both protocols: it knows only when the last request began or ended, so a client that dribbles a
-//! header, opens an HTTP/2 connection and says nothing, or goes away without a word is closed all the same.
+//! header, opens an HTTP/2 connection and says nothing, or goes away without a word is closed all the same. A TLS handshake
+//! is part of the first header's time.
 
 use std::convert::Infallible;
 use std::io;
@@ -18,10 +19,12 @@ use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::answer::Answer;
+use super::stream::Stream;
 use super::{Listener, Shared, grpc, http as otlp_http};
+use crate::config::Limits;
 
 /// HTTP/2 windows and frames, as measured: the defaults' small frames cost a gather copy each.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
@@ -53,7 +56,9 @@ pub(crate) async fn bind(which: Listener, address: SocketAddr) -> io::Result<Bou
 
 /// Accepts until `stop` turns true, then lets the requests in progress end, for as long as `drain` at most.
 pub(crate) async fn serve(bound: Bound, receiver: Shared, mut stop: watch::Receiver<bool>) {
-    let limits = receiver.intake.limits().clone();
+    let limits = receiver.limits.clone();
+    // Ends with this function.
+    let _fresh = receiver.gate.keep_fresh(&receiver.entrance.counters);
     let slots = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
     loop {
@@ -161,15 +166,21 @@ impl Connection {
 
     async fn run(self, stream: TcpStream) {
         let Self { which, receiver, mut stop, activity } = self;
-        let limits = receiver.intake.limits().clone();
+        let Limits { header_timeout, idle_timeout, .. } = receiver.limits;
+        let by = activity.opened + header_timeout;
+        let stream = tokio::select! {
+            stream = secured(which, &receiver, stream, by) => stream,
+            _ = stop.wait_for(|stop| *stop) => None,
+        };
+        let Some(stream) = stream else { return };
         let protocol = protocol(which);
         let service = service(which, receiver, Arc::clone(&activity));
         let mut connection = std::pin::pin!(protocol.serve_connection(TokioIo::new(stream), service));
         let mut stopping = false;
         loop {
-            let deadline = activity.deadline(limits.header_timeout, limits.idle_timeout);
+            let deadline = activity.deadline(header_timeout, idle_timeout);
             // While a request runs its own timeouts hold; look again when one could have ended.
-            let look = deadline.unwrap_or_else(|| Instant::now() + limits.header_timeout);
+            let look = deadline.unwrap_or_else(|| Instant::now() + header_timeout);
             tokio::select! {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
@@ -182,7 +193,7 @@ impl Connection {
                     connection.as_mut().graceful_shutdown();
                 }
                 () = tokio::time::sleep_until(look) => {
-                    let due = activity.deadline(limits.header_timeout, limits.idle_timeout);
+                    let due = activity.deadline(header_timeout, idle_timeout);
                     if due.is_some_and(|due| due <= Instant::now()) {
                         tracing::debug!(listener = %which, "closing a connection without requests");
                         return;
@@ -191,6 +202,21 @@ impl Connection {
             }
         }
     }
+}
+
+/// The stream that requests come over: behind a TLS handshake if the listener has certificates. `None` if that failed or
+/// was not done in time.
+async fn secured(which: Listener, receiver: &Shared, stream: TcpStream, by: Instant) -> Option<Stream> {
+    let Some(certificates) = &receiver.gate.certificates else { return Some(Stream::Plain(stream)) };
+    let peer = stream.peer_addr().ok();
+    let error = match timeout_at(by, certificates.acceptor().accept(stream)).await {
+        Ok(Ok(stream)) => return Some(Stream::Tls(Box::new(stream))),
+        Ok(Err(error)) => error,
+        Err(_) => io::ErrorKind::TimedOut.into(),
+    };
+    receiver.entrance.counters.fail_handshake();
+    tracing::debug!(%error, ?peer, listener = %which, "TLS handshake failed");
+    None
 }
 
 /// Answers the requests of one connection, and notes when each begins and ends.

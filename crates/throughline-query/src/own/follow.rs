@@ -13,8 +13,8 @@ use futures_util::stream::{self, Stream};
 use serde_json::{Value as Json, json};
 use throughline_otlp::{Span, SpanId, SpanKind, TraceId, UnixNanos};
 use throughline_trace::{State as TraceState, Trace};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
-use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
 use tokio::time::Instant;
 
 use super::JsonRefusal;
@@ -43,7 +43,7 @@ pub(super) async fn trace(
     Path(id): Path<String>,
 ) -> Result<Events<impl Stream<Item = Result<Event, Infallible>>>, JsonRefusal> {
     let id = reply::trace_id(&id)?;
-    let place = place(&app)?;
+    let place = app.place()?;
     // Subscribed before the first look at the store, so that nothing falls in between.
     let arrivals = app.live().arrivals();
     let follower = Follower {
@@ -69,7 +69,7 @@ pub(super) async fn trace(
 pub(super) async fn arrivals(
     State(app): State<App>,
 ) -> Result<Events<impl Stream<Item = Result<Event, Infallible>>>, JsonRefusal> {
-    let place = place(&app)?;
+    let place = app.place()?;
     let arrivals = app.live().arrivals();
     let events = stream::unfold((arrivals, place), |(mut arrivals, place)| async move {
         let mut traces = HashSet::new();
@@ -85,14 +85,6 @@ pub(super) async fn arrivals(
         Some((Ok(event("arrived", &json!({ "traces": traces.len() }))), (arrivals, place)))
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::default()))
-}
-
-fn place(app: &App) -> Result<OwnedSemaphorePermit, Failure> {
-    app.followers().try_acquire_owned().map_err(|why| match why {
-        TryAcquireError::NoPermits | TryAcquireError::Closed => {
-            Failure::Busy("too many event streams are open; close one and try again".to_owned())
-        }
-    })
 }
 
 /// One stream over one trace.

@@ -17,6 +17,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("keys.js", JAVASCRIPT, include_str!("../../assets/keys.js")),
     ("live.js", JAVASCRIPT, include_str!("../../assets/live.js")),
     ("copy.js", JAVASCRIPT, include_str!("../../assets/copy.js")),
+    ("sampler.js", JAVASCRIPT, include_str!("../../assets/sampler.js")),
     ("rows.js", JAVASCRIPT, include_str!("../../assets/rows.js")),
     ("scatter.js", JAVASCRIPT, include_str!("../../assets/scatter.js")),
     ("time.js", JAVASCRIPT, include_str!("../../assets/time.js")),

@@ -3,6 +3,7 @@
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets;
+use crate::app::Samples;
 
 /// What differs from page to page.
 #[derive(Clone, Copy, Default)]
@@ -14,6 +15,8 @@ pub(super) struct Frame<'a> {
     pub(super) query: &'a str,
     /// Reload after so many seconds where no JavaScript does it better.
     pub(super) reload: Option<u32>,
+    /// Whether there is a sampler to look at.
+    pub(super) samples: Samples,
     /// Keys that work on this page, for the foot.
     pub(super) keys: &'a [(&'a str, &'a str)],
 }
@@ -43,6 +46,9 @@ pub(super) fn page(frame: &Frame<'_>, content: &Markup) -> Markup {
                             spellcheck="false" aria-label="Search traces, or paste a trace id"
                             placeholder="service=api error correlation_id=… duration>500ms, or a trace id";
                         button type="submit" { "Search" }
+                    }
+                    @if frame.samples == Samples::Traces {
+                        nav.places aria-label="Places" { a href="/sampler" { "Sampler" } }
                     }
                 }
                 main #main { (content) }

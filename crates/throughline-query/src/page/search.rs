@@ -71,7 +71,17 @@ fn results_page(app: &App, query: &Query, limit: usize, answer: &Answer, now: Un
     };
     let waiting = answer.services.is_empty().then_some(5);
     let title = if query.is_empty() { "Traces" } else { &text };
-    frame::page(&Frame { title, kind: "search", query: &text, reload: waiting, keys: KEYS }, &content)
+    frame::page(
+        &Frame {
+            title,
+            kind: "search",
+            query: &text,
+            reload: waiting,
+            samples: app.live().samples(),
+            keys: KEYS,
+        },
+        &content,
+    )
 }
 
 async fn unreadable(app: &App, text: &str, error: &QueryError) -> Result<Markup, Failure> {
@@ -87,7 +97,14 @@ async fn unreadable(app: &App, text: &str, error: &QueryError) -> Result<Markup,
         }
     };
     Ok(frame::page(
-        &Frame { title: "Search", kind: "search", query: text, reload: None, keys: KEYS },
+        &Frame {
+            title: "Search",
+            kind: "search",
+            query: text,
+            reload: None,
+            samples: app.live().samples(),
+            keys: KEYS,
+        },
         &content,
     ))
 }

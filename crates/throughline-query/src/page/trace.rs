@@ -9,12 +9,13 @@ use throughline_trace::{Finding, Severity, State, Trace, time};
 use super::frame::{self, Frame};
 use super::hue::Hues;
 use super::waterfall::{self, View};
-use super::{linked, logs, url};
-use crate::app::App;
+use super::{decision, linked, logs, url};
+use crate::app::{App, Samples};
 use crate::geometry::OPEN_NODES;
 use crate::load;
 use crate::params::Params;
 use crate::reply::Failure;
+use crate::sampling::{self, Decision};
 use crate::units;
 use crate::units::counted;
 
@@ -38,23 +39,29 @@ pub(super) async fn page(app: &App, id: TraceId, params: &Params) -> Result<(Sta
     let view = View { open: params.one("span").and_then(SpanId::from_hex), find };
     let asked = app.clone();
     app.read(move |reader| match load::load_from(reader, id, now)? {
-        Some(trace) => Ok((StatusCode::OK, whole(&trace, &view))),
+        Some(trace) => {
+            let decisions = asked.live().decisions(id);
+            Ok((StatusCode::OK, whole(&trace, &view, &decisions, asked.live().samples())))
+        }
         None => Ok((StatusCode::NOT_FOUND, unknown(&asked, id))),
     })
     .await
 }
 
-fn whole(trace: &Trace, view: &View) -> Markup {
+fn whole(trace: &Trace, view: &View, decisions: &[Decision], samples: Samples) -> Markup {
     let linked_services = trace.linked.iter().filter_map(|l| l.service.as_deref());
     let hues = Hues::of(trace.services.iter().map(String::as_str).chain(linked_services));
     let title = headline(trace);
     let content = html! {
-        (head(trace, &title, &hues))
+        (head(trace, &title, &hues, decisions))
         (findings(trace))
         (tools(trace, view))
         (hits(trace, view))
         @if trace.nodes.is_empty() {
-            p.empty { "Only logs of this trace have arrived. Its spans appear here as soon as they do." }
+            p.empty {
+                "Only logs of this trace are in the store."
+                @if decisions.is_empty() { " Its spans appear here as soon as they arrive." }
+            }
         } @else {
             (waterfall::waterfall(trace, &hues, view))
         }
@@ -62,7 +69,7 @@ fn whole(trace: &Trace, view: &View) -> Markup {
         (log_section(trace))
     };
     let reload = (trace.state == State::Arriving).then_some(3);
-    frame::page(&Frame { title: &title, kind: "trace", query: "", reload, keys: KEYS }, &content)
+    frame::page(&Frame { title: &title, kind: "trace", query: "", reload, samples, keys: KEYS }, &content)
 }
 
 fn headline(trace: &Trace) -> String {
@@ -72,7 +79,7 @@ fn headline(trace: &Trace) -> String {
     }
 }
 
-fn head(trace: &Trace, title: &str, hues: &Hues) -> Markup {
+fn head(trace: &Trace, title: &str, hues: &Hues, decisions: &[Decision]) -> Markup {
     let state = trace.state.as_str();
     html! {
         header.trace data-trace=(trace.id) data-state=(state) {
@@ -102,6 +109,7 @@ fn head(trace: &Trace, title: &str, hues: &Hues) -> Markup {
                 }
                 @if trace.state == State::Arriving { span.arriving role="status" { "still arriving" } }
             }
+            (decision::lines(decisions))
             p.services {
                 @for service in &trace.services {
                     a href=(url::service(service)) { i class={ "tick " (hues.class(service)) } {} (service) }
@@ -201,15 +209,26 @@ fn log_section(trace: &Trace) -> Markup {
 }
 
 fn unknown(app: &App, id: TraceId) -> Markup {
+    let decisions = app.live().decisions(id);
+    // What was decided against changes only if something brings it back: seldom enough to be reloaded by hand.
+    let awaited = decisions.is_empty() || sampling::is_undecided(&decisions);
+    let state = if awaited { "arriving" } else { "quiet" };
     let content = html! {
-        section.empty data-trace=(id) data-state="arriving" {
-            h1 { "Nothing of this trace yet" }
-            p { "No span or log of " code { (id) } " is in the store. Spans come after they end, in batches; this page fills itself when they do." }
-            p { "If it should be here: is the service sending to " code { "OTEL_EXPORTER_OTLP_ENDPOINT=" (app.otlp()) } "? "
-                "Was the trace sampled (flags " code { "01" } " in its " code { "traceparent" } ")? Is it older than the retention?" }
+        section.empty data-trace=(id) data-state=(state) {
+            @if decisions.is_empty() { (nothing_yet(app, id)) } @else { (decision::absent(id, &decisions)) }
             p { a href="/" { "All traces" } }
         }
     };
     let title = format!("trace {id}");
-    frame::page(&Frame { title: &title, kind: "trace", reload: Some(3), ..Frame::default() }, &content)
+    let (samples, reload) = (app.live().samples(), awaited.then_some(3));
+    frame::page(&Frame { title: &title, kind: "trace", reload, samples, ..Frame::default() }, &content)
+}
+
+fn nothing_yet(app: &App, id: TraceId) -> Markup {
+    html! {
+        h1 { "Nothing of this trace yet" }
+        p { "No span or log of " code { (id) } " is in the store. Spans come after they end, in batches; this page fills itself when they do." }
+        p { "If it should be here: is the service sending to " code { "OTEL_EXPORTER_OTLP_ENDPOINT=" (app.otlp()) } "? "
+            "Was the trace sampled (flags " code { "01" } " in its " code { "traceparent" } ")? Is it older than the retention?" }
+    }
 }

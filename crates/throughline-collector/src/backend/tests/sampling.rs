@@ -16,7 +16,7 @@ use throughline_sampling::settings::{
 use super::client::{Grpc, TRACES};
 use super::requests::{trace, traces};
 use super::*;
-use crate::topology::{Batch, End, Pipeline, Receiver, Topology};
+use crate::topology::{Batch, End, Pipeline, Receiver, Server, Topology, Web};
 
 const WAIT: Duration = Duration::from_millis(300);
 
@@ -47,8 +47,8 @@ fn settings(wait: Duration) -> Settings {
 }
 
 fn sampling(data: DataFolder, wait: Duration) -> Config {
-    let any = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    let receiver = Receiver { name: "otlp".to_owned(), grpc: any, http: None, cors_origins: Vec::new() };
+    let any = Server::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let receiver = Receiver { name: "otlp".to_owned(), grpc: Some(any), http: None, web: Web::default() };
     let pipeline = Pipeline {
         name: "traces".to_owned(),
         signal: Signal::Traces,

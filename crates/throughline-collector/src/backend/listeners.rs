@@ -1,0 +1,115 @@
+//! The listeners of all receivers: bound, what they need read, then served.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::{Addresses, StartError, blocking};
+use crate::config::Config;
+use crate::configuration::Cors;
+use crate::intake::{Entrance, Intake};
+use crate::receive::{Bound, Gate, Listener, Receiver, bind, serve};
+use crate::topology::{self, Server, Topology, Web};
+
+/// How long a browser may remember the answer to a preflight, where nothing else is said.
+const CORS_MAX_AGE: std::time::Duration = std::time::Duration::from_secs(7200);
+
+/// A listener that is not served yet.
+pub(super) struct Opened {
+    /// The receiver's number.
+    number: u16,
+    server: Server,
+    bound: Bound,
+    gate: Gate,
+}
+
+/// What listens if nothing was configured.
+pub(super) fn default_receiver(config: &Config) -> topology::Receiver {
+    let cors = (!config.cors_origins.is_empty()).then(|| Cors {
+        origins: config.cors_origins.clone(),
+        headers: Vec::new(),
+        max_age: Some(CORS_MAX_AGE),
+    });
+    topology::Receiver {
+        name: "otlp".to_owned(),
+        grpc: Some(Server::at(config.grpc)),
+        http: Some(Server::at(config.http)),
+        web: Web { cors, ..Web::default() },
+    }
+}
+
+/// Binds every receiver's ports and reads the files that their settings name.
+pub(super) async fn open(topology: &Topology) -> Result<Vec<Opened>, StartError> {
+    let mut opened = Vec::new();
+    for (number, receiver) in (0_u16..).zip(&topology.receivers) {
+        for (which, server) in [(Listener::Grpc, &receiver.grpc), (Listener::Http, &receiver.http)] {
+            let Some(server) = server.clone() else { continue };
+            let bound = listen(which, server.address).await?;
+            let (server, gate) = blocking(move || Gate::open(which, &server).map(|gate| (server, gate)))
+                .await?
+                .map_err(|source| {
+                    let name = format!("{} ({which})", receiver.name);
+                    StartError::Receiver { name, source }
+                })?;
+            opened.push(Opened { number, server, bound, gate });
+        }
+    }
+    Ok(opened)
+}
+
+async fn listen(which: Listener, addr: SocketAddr) -> Result<Bound, StartError> {
+    bind(which, addr).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => StartError::PortInUse { addr, which },
+        _ => StartError::Listen { addr, which, source },
+    })
+}
+
+/// The first of each kind.
+pub(super) fn addresses(opened: &[Opened]) -> Addresses {
+    let first = |which| {
+        opened.iter().map(|it| &it.bound).find(|bound| bound.which == which).map(|bound| bound.address)
+    };
+    Addresses { grpc: first(Listener::Grpc), http: first(Listener::Http) }
+}
+
+/// Those of each receiver, by its name.
+pub(super) fn receivers(topology: &Topology, opened: &[Opened]) -> Vec<(String, Addresses)> {
+    let listening = |(number, receiver): (u16, &topology::Receiver)| {
+        let of = |which| {
+            let fits = |it: &&Opened| it.number == number && it.bound.which == which;
+            opened.iter().find(fits).map(|it| it.bound.address)
+        };
+        (receiver.name.clone(), Addresses { grpc: of(Listener::Grpc), http: of(Listener::Http) })
+    };
+    (0_u16..).zip(&topology.receivers).map(listening).collect()
+}
+
+/// Serves them all, and watches over memory, until `stop` turns true.
+pub(super) fn serve_all(
+    opened: Vec<Opened>,
+    topology: &Topology,
+    intake: &Arc<Intake>,
+    config: &Config,
+    stop: &watch::Sender<bool>,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    intake.memory().run(&mut tasks, stop);
+    for Opened { number, server, bound, gate } in opened {
+        let Some(of) = topology.receivers.get(usize::from(number)) else { continue };
+        let counters = intake.counters().open(&of.name, bound.which.transport());
+        let receiver = Receiver::new(
+            Entrance { number, counters },
+            Arc::clone(intake),
+            &config.limits,
+            &server,
+            gate,
+            of.web.clone(),
+            config.allow_hosts.clone(),
+        );
+        tasks.spawn(serve(bound, Arc::new(receiver), stop.subscribe()));
+    }
+    tasks
+}
