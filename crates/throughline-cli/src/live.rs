@@ -123,42 +123,35 @@ fn decided(standing: Standing) -> Decision {
         (Held::Yes, Links::Ignored) => Again::LateSpan,
         (Held::Yes, Links::Followed) => Again::LateSpanOrLink,
     };
-    let Some(decision) = decision else {
-        let verdict = Verdict::Undecided;
-        return Decision {
-            pipeline,
-            verdict,
-            reason: None,
-            trigger: None,
-            hops: None,
-            left_out: 0,
-            wait,
-            again,
-        };
-    };
+    let verdict = Verdict::Undecided;
+    let (reason, trigger, hops, left_out) = (None, None, None, 0);
+    let undecided = Decision { pipeline, verdict, reason, trigger, hops, left_out, wait, again };
+    let Some(decision) = decision else { return undecided };
     Decision {
-        pipeline,
         verdict: match decision.verdict {
             decision::Verdict::NotSampled => Verdict::NotSampled,
             decision::Verdict::Sampled => Verdict::Sampled,
             decision::Verdict::Dropped => Verdict::Dropped,
         },
-        reason: Some(match decision.reason {
-            decision::Reason::Policy(name) => Reason::Policy(name.to_string()),
-            decision::Reason::NoPolicy => Reason::NoPolicy,
-            decision::Reason::LinkedFrom(trace) => Reason::LinkedFrom(trace),
-            decision::Reason::TooLarge => Reason::TooLarge,
-            decision::Reason::Shutdown => Reason::Shutdown,
-        }),
-        trigger: Some(trigger(decision.trigger)),
+        reason: Some(reason_of(decision.reason)),
+        trigger: Some(trigger_of(decision.trigger)),
         hops: decision.hops,
         left_out: decision.left_out,
-        wait,
-        again,
+        ..undecided
     }
 }
 
-fn trigger(trigger: decision::Trigger) -> Trigger {
+fn reason_of(reason: decision::Reason) -> Reason {
+    match reason {
+        decision::Reason::Policy(name) => Reason::Policy(name.to_string()),
+        decision::Reason::NoPolicy => Reason::NoPolicy,
+        decision::Reason::LinkedFrom(trace) => Reason::LinkedFrom(trace),
+        decision::Reason::TooLarge => Reason::TooLarge,
+        decision::Reason::Shutdown => Reason::Shutdown,
+    }
+}
+
+fn trigger_of(trigger: decision::Trigger) -> Trigger {
     match trigger {
         decision::Trigger::Wait => Trigger::Wait,
         decision::Trigger::Root => Trigger::Root,

@@ -5,6 +5,7 @@
 //! accepting, answer what is in progress, ingest what is queued, commit, close.
 
 mod listeners;
+mod open;
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,28 +13,27 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use throughline_journal::{Fs, Journal, JournalError, Options, Position, RealFs};
+use throughline_journal::{Fs, Journal, JournalError, RealFs};
 use throughline_otlp::{Signal, TraceId, UnixNanos};
 use throughline_sampling::decision::Decision;
-use throughline_store::{Store, StoreError, StoreOptions};
+use throughline_store::{Store, StoreError};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
-use crate::build::{self, Built, Running};
-use crate::config::{Config, Limits};
+use crate::build::Running;
+use crate::config::Config;
 use crate::export::SettingError;
 use crate::exposition::{Exposition, Kind};
 use crate::folder::{Folder, FolderError};
 use crate::intake::Intake;
 use crate::keep::{Health, Keep, Stop, Threads};
-use crate::ledger::{Clerk, Ledger, STORE};
+use crate::ledger::Clerk;
 use crate::lines::Lines;
 use crate::memory::Limiters;
 use crate::picture::{Picture, Standing};
-use crate::pipeline::Bounds;
 use crate::receive::Listener;
 use crate::sampler;
-use crate::topology::{self, Topology};
+use crate::topology::Topology;
 
 /// Journal segments: large enough for two requests at the limit, and not below what was measured to be fast.
 const SEGMENT_BYTES: usize = 16 * 1024 * 1024;
@@ -149,18 +149,12 @@ impl Backend {
         let addresses = listeners::addresses(&opened);
         let memory = Limiters::open(&topology).map_err(StartError::Memory)?;
 
-        let Opened { store, journal, keep, built, ledger } =
-            Opened::open(&folder, &config, topology.clone(), fs).await?;
+        let open::Opened { store, journal, keep, built, ledger } =
+            open::Opened::open(&folder, &config, topology.clone(), fs).await?;
         let threads = keep.start().map_err(StartError::Thread)?;
         let (lines, running) = built.start(&config)?;
         // Before anything new comes: an exporter that it does not name is a new one.
-        let (ledger, clerk) = blocking(move || {
-            ledger.check_point();
-            ledger.start().map(|clerk| (ledger, clerk))
-        })
-        .await?
-        .map_err(StartError::Thread)?;
-        drop(ledger);
+        let clerk = open::begin_books(ledger).await?;
         let intake = Arc::new(Intake::new(journal.clone(), Arc::clone(&lines), memory, &config.limits));
         let stop = watch::Sender::new(false);
         let listeners = listeners::serve_all(opened, &topology, &intake, &config, &stop);
@@ -168,9 +162,7 @@ impl Backend {
         let _ = keep.health().wait_for(Health::is_settled).await;
         let data = folder.path().display();
         tracing::info!(?addresses, %data, durability = %config.durability, "receiving OTLP");
-        // Nobody comes back to a folder that is removed: what is undecided is decided before that.
-        let undecided = if folder.is_ephemeral() { sampler::Stop::Decide } else { sampler::Stop::Resume };
-        let drain = Drain { undecided, limit: config.limits.drain };
+        let drain = Drain::of(&folder, &config);
         Ok(Self {
             addresses,
             receivers,
@@ -273,25 +265,36 @@ impl Backend {
         while listeners.join_next().await.is_some() {}
         drop(intake);
         running.drain(drain.undecided, drain.limit).await;
-        let closing = move || {
-            if folder.is_ephemeral() {
-                threads.stop(Stop::Now);
-            } else {
-                threads.stop(Stop::Drain);
-                keep.commit();
-            }
-            clerk.close();
-            if let Err(error) = journal.close() {
-                tracing::warn!(%error, "the journal did not close in order; the next start recovers it");
-            }
-            drop((store, keep, lines));
-            if let Err(error) = folder.close() {
-                tracing::warn!(%error, "the temporary folder stays behind");
-            }
-        };
+        let closing = move || close(folder, threads, &keep, clerk, &journal, (store, lines));
         if tokio::task::spawn_blocking(closing).await.is_err() {
             tracing::error!("shutdown panicked; the next start recovers");
         }
+    }
+}
+
+impl Drain {
+    /// Nobody comes back to a folder that is removed: what is undecided is decided before that.
+    fn of(folder: &Folder, config: &Config) -> Self {
+        let undecided = if folder.is_ephemeral() { sampler::Stop::Decide } else { sampler::Stop::Resume };
+        Self { undecided, limit: config.limits.drain }
+    }
+}
+
+/// The end of everything that touches the folder, in order. Blocks.
+fn close<T>(folder: Folder, threads: Threads, keep: &Keep, clerk: Clerk, journal: &Journal, rest: T) {
+    if folder.is_ephemeral() {
+        threads.stop(Stop::Now);
+    } else {
+        threads.stop(Stop::Drain);
+        keep.commit();
+    }
+    clerk.close();
+    if let Err(error) = journal.close() {
+        tracing::warn!(%error, "the journal did not close in order; the next start recovers it");
+    }
+    drop(rest);
+    if let Err(error) = folder.close() {
+        tracing::warn!(%error, "the temporary folder stays behind");
     }
 }
 
@@ -351,67 +354,6 @@ impl Probe {
     #[must_use]
     pub fn look_back(&self) -> Option<UnixNanos> {
         self.lines.look_back()
-    }
-}
-
-/// Runs what waits for a disk off the runtime's threads.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StartError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| StartError::Thread(io::Error::other(error)))
-}
-
-struct Opened {
-    store: Arc<Store>,
-    journal: Journal,
-    keep: Arc<Keep>,
-    built: Built,
-    ledger: Arc<Ledger>,
-}
-
-impl Opened {
-    async fn open(
-        folder: &Folder,
-        config: &Config,
-        topology: Topology,
-        fs: Arc<dyn Fs>,
-    ) -> Result<Self, StartError> {
-        let (path, store_dir, journal_dir) = (folder.path().to_path_buf(), folder.store(), folder.journal());
-        let config = config.clone();
-        blocking(move || {
-            let options = StoreOptions {
-                retention_age: config.retention_age,
-                retention_bytes: config.retention_bytes,
-                ..StoreOptions::default()
-            };
-            let store = Arc::new(Store::open(&store_dir, options).map_err(StartError::Store)?);
-            let options = journal_options(&config, &topology, store.committed());
-            let (journal, recovery) = Journal::open(fs, &journal_dir, options)?;
-            let Limits { queue_bytes, commit_every, .. } = config.limits;
-            let bounds = Bounds { queue_bytes, commit_every };
-            let feeds = build::feeds(&topology);
-            let keep = Keep::recovered(journal.clone(), Arc::clone(&store), path, bounds, feeds, &recovery);
-            let built = build::build(&topology, &journal, &keep, &config);
-            let ledger = Ledger::new(journal.clone(), Arc::clone(&built.lines));
-            Ok(Self { store, journal, keep, built, ledger })
-        })
-        .await?
-    }
-}
-
-fn journal_options(config: &Config, topology: &Topology, committed: Option<u64>) -> Options {
-    let writes_books = topology.pipelines.iter().any(|pipeline| {
-        pipeline.sampling.is_some()
-            || pipeline.ends.iter().any(|end| matches!(end, topology::End::Exporter(_)))
-    });
-    let segment = (config.limits.message_bytes.saturating_mul(2)).max(SEGMENT_BYTES).next_multiple_of(4096);
-    Options {
-        segment_bytes: u32::try_from(segment).unwrap_or(u32::MAX),
-        cap_bytes: config.journal_bytes,
-        durability: config.durability,
-        look_back_bytes: config.look_back_bytes,
-        reserve_segments: u32::from(writes_books),
-        consumers: vec![STORE.to_owned()],
-        after: committed.map(Position),
-        ..Options::default()
     }
 }
 

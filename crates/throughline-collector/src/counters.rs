@@ -55,6 +55,9 @@ const CONNECTIONS: [Figure; 2] = [
     ),
 ];
 
+/// A figure of one kind of items: the metric's name, what it says, and where its value is.
+type OfItems = (String, String, fn(&PerSignal) -> &AtomicU64);
+
 impl Counters {
     /// Those of a new listener, on every page from now on.
     pub(crate) fn open(&self, receiver: &str, transport: &'static str) -> Arc<PerListener> {
@@ -86,7 +89,7 @@ impl Counters {
         let listeners = self.all();
         for signal in SIGNALS {
             let (plural, items) = names(signal);
-            let figures: [(String, String, fn(&PerSignal) -> &AtomicU64); 3] = [
+            let figures: [OfItems; 3] = [
                 (
                     format!("otelcol_receiver_accepted_{plural}"),
                     format!("Number of {items} accepted and acknowledged."),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use throughline_journal::{AppendError, Full, Journal, Keys, Record, RecordKind, Refused};
@@ -23,6 +23,11 @@ use crate::pipeline::{Content, Durable};
 use crate::refusal::Refusal;
 use crate::sampler::keys;
 use crate::series::Series;
+
+/// How long a request waits for a sampler that can take no more, and how often it looks. Shorter than the 10 s after
+/// which SDKs give up.
+const ROOM_WAIT: Duration = Duration::from_secs(5);
+const ROOM_LOOK: Duration = Duration::from_millis(10);
 
 /// The way in, shared by all receivers.
 pub(crate) struct Intake {
@@ -126,11 +131,7 @@ impl Intake {
     /// Appends and waits until the record is durable. The pipelines are fed by the journal's own thread, so a client that
     /// goes away while waiting changes nothing: what is durable is kept.
     async fn append(&self, from: u16, signal: Signal, items: u64, request: Bytes) -> Result<(), Refusal> {
-        if !self.lines.have_room(from) {
-            return Err(Refusal::Unavailable(
-                "too many traces wait for their decision; try again".to_owned(),
-            ));
-        }
+        self.wait_for_room(from).await?;
         let scanned = self.scan(from, signal, &request).map_err(|error| not_otlp(signal, error))?;
         let arrived = wall_clock();
         let kind = if signal == Signal::Logs { RecordKind::Logs } else { RecordKind::Spans };
@@ -157,6 +158,20 @@ impl Intake {
             keep.disk_full();
         }
         outcome.map_err(|error| refusal(&error))
+    }
+
+    /// While the samplers behind a receiver can take no more, its senders wait, and only then are told to try again.
+    async fn wait_for_room(&self, from: u16) -> Result<(), Refusal> {
+        let begun = tokio::time::Instant::now();
+        while !self.lines.have_room(from) {
+            if begun.elapsed() >= ROOM_WAIT {
+                return Err(Refusal::Unavailable(
+                    "too many traces wait for their decision; try again".to_owned(),
+                ));
+            }
+            tokio::time::sleep(ROOM_LOOK).await;
+        }
+        Ok(())
     }
 
     /// The keys a request is found by, and what samplers want to know of it.

@@ -1,7 +1,7 @@
 //! The demo on real Kafka: one run, and one through a broker restart and two rebalances.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use throughline_e2e::kafka::{kafka, own_broker};
 
@@ -20,6 +20,8 @@ fn once_on_real_kafka() {
 struct SecondWorker {
     child: Child,
     stdin: Option<ChildStdin>,
+    /// Read to its end: a worker that is given partitions once more says so, and must find somebody to say it to.
+    stdout: BufReader<ChildStdout>,
 }
 
 impl SecondWorker {
@@ -31,20 +33,23 @@ impl SecondWorker {
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", demo.url("otlp_http"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let stdin = child.stdin.take();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        stdout.read_line(&mut line).unwrap();
         assert!(line.contains("assigned"), "{line:?}");
-        Self { child, stdin }
+        Self { child, stdin, stdout }
     }
 
     /// Leaves the group in order: its partitions go back.
     fn leave(mut self) {
         self.stdin = None;
-        assert!(self.child.wait().unwrap().success());
+        let mut said = String::new();
+        self.stdout.read_to_string(&mut said).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}, after it said {said:?}");
     }
 }
 

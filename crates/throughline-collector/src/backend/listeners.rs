@@ -7,7 +7,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Addresses, StartError, blocking};
+use super::open::blocking;
+use super::{Addresses, StartError};
 use crate::config::Config;
 use crate::configuration::Cors;
 use crate::intake::{Entrance, Intake};

@@ -17,7 +17,7 @@ use throughline_store::Store;
 use tokio::time::timeout;
 
 use super::*;
-use crate::config::DataFolder;
+use crate::config::{DataFolder, Limits};
 
 /// Longer than anything here takes; a hang fails instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(60);

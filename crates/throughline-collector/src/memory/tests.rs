@@ -1,3 +1,5 @@
+//! When receivers refuse, from figures given; nothing here depends on the machine's memory.
+
 use std::num::NonZeroU64;
 
 use super::*;

@@ -89,14 +89,30 @@ pub(super) fn decisions() -> BTreeMap<TraceId, Decision> {
 
 /// A minute of a pipeline that keeps about a tenth.
 pub(super) fn sampling() -> Sampling {
+    let exporter = |name: &str, waiting, refused| Exporter {
+        name: name.to_owned(),
+        waiting,
+        sent: 46_000,
+        refused,
+        ..Exporter::default()
+    };
     let moment = |second: u64| Moment {
         at: Duration::from_secs(second),
         spans_in: second * 8_000 + second * second % 97 * 20,
         spans_kept: second * 800,
         decided: second * 1_000,
     };
+    Sampling {
+        samplers: vec![sampler()],
+        exporters: vec![exporter("traces/otlphttp/tempo", 2_000, 0), exporter("traces/otlp/archive", 0, 3)],
+        reaches_back_to: Some(UnixNanos(NOW - 52 * 60_000_000_000)),
+        history: (0..=60).map(moment).collect(),
+    }
+}
+
+fn sampler() -> Sampler {
     let count = |verdict, reason: &str, traces| Count { verdict, reason: reason.to_owned(), traces };
-    let sampler = Sampler {
+    Sampler {
         pipeline: "traces".to_owned(),
         wait: Duration::from_secs(30),
         num_traces: 50_000,
@@ -119,18 +135,5 @@ pub(super) fn sampling() -> Sampling {
         late_sampled: 310,
         links_left_out: 2,
         ..Sampler::default()
-    };
-    let exporter = |name: &str, waiting, refused| Exporter {
-        name: name.to_owned(),
-        waiting,
-        sent: 46_000,
-        refused,
-        ..Exporter::default()
-    };
-    Sampling {
-        samplers: vec![sampler],
-        exporters: vec![exporter("traces/otlphttp/tempo", 2_000, 0), exporter("traces/otlp/archive", 0, 3)],
-        reaches_back_to: Some(UnixNanos(NOW - 52 * 60_000_000_000)),
-        history: (0..=60).map(moment).collect(),
     }
 }
