@@ -5,7 +5,7 @@
 //! different failures still agree on who owns what. What has arrived is not sent again; what has not is handed back to
 //! whoever holds the queue.
 //!
-//! [`split`] cuts a request by owner, [`round`] decides what follows each answer; both know no I/O.
+//! `split` cuts a request by owner, `round` decides what follows each answer; both know no I/O.
 
 mod round;
 mod split;

@@ -1,6 +1,6 @@
 //! OTLP out: one request over gRPC or HTTP, one [`Outcome`]. hyper and our own five bytes of framing; nothing is decoded.
 //!
-//! [`endpoint`] is where requests go, [`connection`] keeps connections open, [`grpc`] and [`http`] make a request and read an
+//! `endpoint` is where requests go, `connection` keeps connections open, `grpc` and `http` make a request and read an
 //! answer without doing either. Nothing is queued here and nothing tried again, but for a connection that turns out to
 //! have been closed while it was idle.
 
