@@ -66,9 +66,11 @@ impl Decided {
         self.decisions.iter().filter_map(|decision| decision.records.first().copied()).min()
     }
 
-    /// Spans that go out because of these decisions.
+    /// Spans that go out because of these decisions. After a restart a decision's own number is an estimate: a record holds
+    /// at least one, so what has records never counts as nothing to send.
     pub(crate) fn spans(&self) -> u64 {
-        self.decisions.iter().map(|decision| u64::from(decision.spans)).sum()
+        let of = |decision: &Decision| u64::from(decision.spans).max(decision.records.len() as u64);
+        self.decisions.iter().map(of).sum()
     }
 
     fn policy_names(&self) -> Vec<Arc<str>> {
@@ -312,6 +314,9 @@ mod tests {
         let decided = sample();
         assert_eq!(Decided::decode(&decided.encode()), Ok(decided.clone()));
         assert_eq!((decided.needs_from(), decided.spans()), (Some(3), 13));
+        let mut estimated = decided.clone();
+        estimated.decisions.iter_mut().for_each(|decision| decision.spans = 0);
+        assert_eq!(estimated.spans(), 7, "one for each record");
         let none = Decided { pipeline: String::new(), decisions: Vec::new() };
         assert_eq!(Decided::decode(&none.encode()), Ok(none.clone()));
         assert_eq!((none.needs_from(), none.spans()), (None, 0));
