@@ -4,32 +4,38 @@
 //! as records, and once durable to the pipeline's outlets, on the journal's thread again: so an outlet hears of them in
 //! the order of their positions, and never of one that a crash could take back.
 //!
+//! A wish for a trace goes to the shard that owns it, or to [`Elsewhere`] if another process does.
+//!
 //! An inbox holds what its shard has not seen. [`Sampler::has_room`] says when that is too much: the receiver then refuses,
 //! before the journal has the request.
 
 pub(crate) mod desk;
+pub(crate) mod elsewhere;
 pub(crate) mod history;
 pub(crate) mod keys;
 pub(crate) mod record;
 mod seat;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{io, iter};
 
 use throughline_journal::Journal;
 use throughline_otlp::{TraceId, WireError};
-use throughline_sampling::decision::Decision;
+use throughline_sampling::decision::{Decision, Wish};
 use throughline_sampling::facts::{Now, TraceFacts};
 use throughline_sampling::shard::ShardOptions;
 use throughline_sampling::{Budgets, Plan, Shard};
 
 use self::desk::Desk;
+use self::elsewhere::Elsewhere;
 use self::history::JournalHistory;
 use self::seat::{Message, Seat};
 use crate::intake::wall_clock;
@@ -51,6 +57,10 @@ pub(crate) struct Sampler {
     outlets: Vec<Outlet>,
     seats: Vec<Seat>,
     waiting: AtomicUsize,
+    /// Wishes told and not yet followed by whatever follows from them, and shards that have yet to decide what a shutdown
+    /// decides: until it is zero, such a shutdown waits.
+    unsettled: AtomicUsize,
+    elsewhere: OnceLock<Arc<dyn Elsewhere>>,
     opened: Instant,
 }
 
@@ -85,8 +95,26 @@ impl Sampler {
             iter::repeat_with(|| Shard::new(Arc::clone(&plan), Arc::clone(&budgets), options())).take(count);
         let shards = shards.collect();
         let seats = iter::repeat_with(Seat::default).take(count).collect();
-        let (waiting, opened) = (AtomicUsize::new(0), Instant::now());
-        (Arc::new(Self { pipeline, intakes, plan, journal, outlets, seats, waiting, opened }), shards)
+        let sampler = Self {
+            pipeline,
+            intakes,
+            plan,
+            journal,
+            outlets,
+            seats,
+            waiting: AtomicUsize::new(0),
+            unsettled: AtomicUsize::new(count),
+            elsewhere: OnceLock::new(),
+            opened: Instant::now(),
+        };
+        (Arc::new(sampler), shards)
+    }
+
+    /// Says who owns what is not this process's: once, before [`Sampler::start`].
+    #[cfg_attr(not(test), expect(dead_code, reason = "the seam comes before those who use it"))]
+    pub(crate) fn connect(&self, elsewhere: Arc<dyn Elsewhere>) {
+        // A second one would be a mistake of this crate; the first stays.
+        let _ = self.elsewhere.set(elsewhere);
     }
 
     /// Starts a thread for each shard, which have seen everything before position `next`.
@@ -97,6 +125,7 @@ impl Sampler {
             let desk = Desk::new(shard, &self.pipeline, next);
             let named = thread::Builder::new().name(format!("shard-{at}"));
             threads.handles.push(named.spawn(move || {
+                let _leaving = Leaving(&sampler);
                 if let Some(seat) = sampler.seats.get(at) {
                     seat.run(&sampler, desk);
                 }
@@ -151,6 +180,36 @@ impl Sampler {
         }
     }
 
+    /// Sends wishes to whoever owns their traces.
+    fn route(&self, wishes: Vec<Wish>) {
+        for wish in wishes {
+            let ours = match self.elsewhere.get() {
+                Some(elsewhere) => elsewhere.take(&self.pipeline, wish),
+                None => Some(wish),
+            };
+            ours.into_iter().for_each(|wish| self.wish(wish));
+        }
+    }
+
+    /// Takes a wish for a trace of this process.
+    pub(crate) fn wish(&self, wish: Wish) {
+        if let Some(seat) = self.seats.get(self.owner(wish.trace())) {
+            self.unsettled.fetch_add(1, Ordering::AcqRel);
+            seat.tell(Message::Keep(wish));
+        }
+    }
+
+    /// What follows from so many wishes, or first passes of a shutdown, has been told.
+    fn settle(&self, count: usize) {
+        if count > 0 && self.unsettled.fetch_sub(count, Ordering::AcqRel) == count {
+            self.seats.iter().for_each(|seat| seat.tell(Message::Settled));
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.unsettled.load(Ordering::Acquire) == 0
+    }
+
     /// Lowest position whose record must stay readable for undecided traces.
     pub(crate) fn needs_from(&self) -> u64 {
         self.seats.iter().map(Seat::needs_from).min().unwrap_or(u64::MAX)
@@ -196,6 +255,18 @@ impl Threads {
             if handle.join().is_err() {
                 tracing::error!(pipeline = self.sampler.pipeline, "a shard's thread panicked");
             }
+        }
+    }
+}
+
+/// Held by a shard's thread. If that panics nobody waits for what it would have settled.
+struct Leaving<'a>(&'a Sampler);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.unsettled.store(0, Ordering::Release);
+            self.0.seats.iter().for_each(|seat| seat.tell(Message::Settled));
         }
     }
 }

@@ -316,7 +316,7 @@ mod tests {
         assert_eq!((decided.needs_from(), decided.spans()), (Some(3), 13));
         let mut estimated = decided.clone();
         estimated.decisions.iter_mut().for_each(|decision| decision.spans = 0);
-        assert_eq!(estimated.spans(), 7, "one for each record");
+        assert_eq!(estimated.spans(), 6, "one for each record");
         let none = Decided { pipeline: String::new(), decisions: Vec::new() };
         assert_eq!(Decided::decode(&none.encode()), Ok(none.clone()));
         assert_eq!((none.needs_from(), none.spans()), (None, 0));

@@ -32,6 +32,8 @@ pub(crate) enum Message {
     Durable(u64),
     /// It was not appended.
     Refused(Box<Write>),
+    /// No wish is under way any more: a shutdown that waits for that may go on.
+    Settled,
 }
 
 /// How a shard ends.
@@ -124,25 +126,27 @@ impl Seat {
         let at = sampler.seats.iter().position(|seat| std::ptr::eq(seat, self)).unwrap_or_default();
         let mut decide_at = Duration::ZERO;
         let mut stopping = Stop::No;
+        // Wishes heard whose consequences are not settled, and this shard's own part of a shutdown.
+        let mut unsettled = 1;
         self.publish(&desk);
         loop {
             let (messages, stop) = self.wait(sampler, &desk, decide_at, stopping);
             for message in messages {
+                unsettled += usize::from(matches!(message, Message::Keep(_)));
                 hear(sampler, &mut desk, message);
             }
             let now = sampler.now();
-            if stop == Stop::Decide && stopping == Stop::No {
-                let wishes = desk.shut_down(now, &mut sampler.history());
-                route(sampler, wishes);
+            if stop == Stop::Decide && unsettled > 0 {
+                sampler.route(desk.shut_down(now, &mut sampler.history()));
+                sampler.settle(std::mem::take(&mut unsettled));
             } else if stop == Stop::No && now.mono >= decide_at && is_due(&desk, now.mono) {
-                let wishes = desk.decide(now, &mut sampler.history());
-                route(sampler, wishes);
+                sampler.route(desk.decide(now, &mut sampler.history()));
                 decide_at = sampler.now().mono + TICK;
             }
             stopping = stop;
             self.write(sampler, at, &mut desk);
             self.publish(&desk);
-            if stop == Stop::Resume || (stop == Stop::Decide && desk.is_clear()) {
+            if stop == Stop::Resume || (stop == Stop::Decide && desk.is_clear() && sampler.is_settled()) {
                 return;
             }
         }
@@ -229,17 +233,10 @@ fn hear(sampler: &Sampler, desk: &mut Desk, message: Message) {
         Message::Keep(wish) => desk.keep(sampler.now(), wish),
         Message::Durable(number) => desk.durable(number),
         Message::Refused(write) => desk.refused(*write),
+        Message::Settled => {}
     }
 }
 
 fn is_due(desk: &Desk, now: Duration) -> bool {
     desk.deadline().is_some_and(|deadline| deadline <= now)
-}
-
-fn route(sampler: &Sampler, wishes: Vec<Wish>) {
-    for wish in wishes {
-        if let Some(seat) = sampler.seats.get(sampler.owner(wish.trace())) {
-            seat.tell(Message::Keep(wish));
-        }
-    }
 }
