@@ -2,8 +2,12 @@
 
 use crate::Signal;
 use crate::schema::{self, Column, Kind, Repeated, Schema};
-use crate::view::{LogsView, TracesView, messages, walk};
-use crate::wire::{Fields, MAX_DEPTH, Payload, WireError, packed_varints};
+use crate::view::{LogsView, messages, walk};
+use crate::wire::{Field, Fields, MAX_DEPTH, Payload, WireError, packed_varints};
+
+use self::usual::Ids;
+
+mod usual;
 
 /// What a request holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,8 +25,9 @@ pub struct Counts {
 pub fn check(signal: Signal, request: &[u8]) -> Result<Counts, WireError> {
     match signal {
         Signal::Traces => {
-            scan(&schema::TRACES_REQUEST, request, MAX_DEPTH)?;
-            count_spans(request)
+            let mut counts = Counts::default();
+            scan_spans(&schema::TRACES_REQUEST, request, MAX_DEPTH, &mut counts)?;
+            Ok(counts)
         }
         Signal::Logs => {
             scan(&schema::LOGS_REQUEST, request, MAX_DEPTH)?;
@@ -40,16 +45,29 @@ pub fn check(signal: Signal, request: &[u8]) -> Result<Counts, WireError> {
     }
 }
 
-fn count_spans(request: &[u8]) -> Result<Counts, WireError> {
-    let mut counts = Counts::default();
-    TracesView::new(request).for_each(&mut |_, _, span| {
-        counts.items += 1;
-        if span.ids().is_none() {
-            counts.rejected += 1;
+/// As [`scan`], of the messages that spans stand in; counts the spans as it goes.
+fn scan_spans(schema: &Schema, message: &[u8], depth: u32, counts: &mut Counts) -> Result<(), WireError> {
+    for field in Fields::at_depth(message, depth) {
+        let field = field?;
+        match schema.column(field.number).map(|column| column.kind) {
+            Some(Kind::Message(inner)) if std::ptr::eq(inner, &raw const schema::SPAN) => {
+                let depth = depth.checked_sub(1).ok_or(WireError::TooDeep)?;
+                counts.items += 1;
+                counts.rejected += u64::from(usual::span(field.bytes()?, depth)? == Ids::Invalid);
+            }
+            Some(Kind::Message(inner)) if is_around_spans(inner) => {
+                let depth = depth.checked_sub(1).ok_or(WireError::TooDeep)?;
+                scan_spans(inner, field.bytes()?, depth, counts)?;
+            }
+            _ => scan_any(schema, &field, depth)?,
         }
-        Ok(())
-    })?;
-    Ok(counts)
+    }
+    Ok(())
+}
+
+fn is_around_spans(schema: &Schema) -> bool {
+    std::ptr::eq(schema, &raw const schema::RESOURCE_SPANS)
+        || std::ptr::eq(schema, &raw const schema::SCOPE_SPANS)
 }
 
 /// How many data points a checked request holds.
@@ -70,23 +88,32 @@ fn count_points(request: &[u8]) -> Result<u64, WireError> {
 /// `depth`: how many levels may still nest below this message.
 pub(crate) fn scan(schema: &Schema, message: &[u8], depth: u32) -> Result<(), WireError> {
     for field in Fields::at_depth(message, depth) {
-        let field = field?;
-        match schema.column(field.number) {
-            Some(column) => scan_field(column, &field, depth)?,
-            None if depth == 0 => return Err(WireError::TooDeep),
-            None => {}
-        }
+        scan_any(schema, &field?, depth)?;
     }
     Ok(())
 }
 
-fn scan_field(column: &Column, field: &crate::wire::Field<'_>, depth: u32) -> Result<(), WireError> {
+/// One field of a message that may nest `depth` levels more, whether or not its table knows it.
+fn scan_any(schema: &Schema, field: &Field<'_>, depth: u32) -> Result<(), WireError> {
+    match schema.column(field.number) {
+        Some(column) => scan_field(column, field, depth),
+        None if depth == 0 => Err(WireError::TooDeep),
+        None => Ok(()),
+    }
+}
+
+fn scan_field(column: &Column, field: &Field<'_>, depth: u32) -> Result<(), WireError> {
     match column.kind {
         Kind::Message(inner) => {
             let depth = depth.checked_sub(1).ok_or(WireError::TooDeep)?;
-            scan(inner, field.bytes()?, depth)
+            let message = field.bytes()?;
+            if depth > 0 && std::ptr::eq(inner, &raw const schema::KEY_VALUE) && usual::key_value(message) {
+                return Ok(());
+            }
+            scan(inner, message, depth)
         }
-        Kind::Text => field.text().map(drop),
+        Kind::Text if usual::is_text(field.bytes()?) => Ok(()),
+        Kind::Text => Err(WireError::Utf8 { number: field.number }),
         Kind::Hex | Kind::Base64 => field.bytes().map(drop),
         kind => match field.payload {
             Payload::Bytes(packed) if column.repeated == Repeated::Yes => {

@@ -20,6 +20,8 @@ fn any_value() -> impl Strategy<Value = AnyValue> {
     let leaf = prop_oneof![
         Just(None),
         ".{0,8}".prop_map(|s| Some(any_value::Value::StringValue(s))),
+        // Around the lengths where one byte says it no more.
+        "[a-zé]{60,140}".prop_map(|s| Some(any_value::Value::StringValue(s))),
         any::<bool>().prop_map(|b| Some(any_value::Value::BoolValue(b))),
         any::<i64>().prop_map(|i| Some(any_value::Value::IntValue(i))),
         any::<f64>().prop_map(|d| Some(any_value::Value::DoubleValue(d))),
