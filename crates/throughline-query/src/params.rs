@@ -34,6 +34,11 @@ impl Params {
         self.all(name).find(|value| !value.is_empty())
     }
 
+    /// Whether it is there, empty or not.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.all(name).next().is_some()
+    }
+
     fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }

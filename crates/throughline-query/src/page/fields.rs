@@ -32,16 +32,20 @@ const SINCE: &[(&str, &str)] = &[
 ];
 const KINDS: &[&str] = &["", "internal", "server", "client", "producer", "consumer"];
 
-/// The query that submitted fields stand for; `None` if the request comes from the box or a link. What is no value for its
-/// condition is kept as it is, so that the reader sees it with what is allowed.
+/// The query that submitted fields stand for, in addition to `q`; `None` if there are none: the request comes from the box or a
+/// link. What is no value for its condition is kept as it is, so that the reader sees it with what is allowed.
 pub(super) fn folded(params: &Params) -> Option<String> {
-    params.one("fields")?;
+    let mut fields = CONDITIONS.iter().map(|(field, _)| *field).chain(["error", "attributes"]);
+    if !fields.any(|field| params.has(field)) {
+        return None;
+    }
+    let typed = params.one("q").map(|text| text.trim().to_owned());
     let conditions = CONDITIONS
         .iter()
         .filter_map(|(field, start)| Some(query::condition(start, params.one(field)?.trim())));
     let error = params.one("error").map(|_| "error".to_owned());
     let attributes = params.one("attributes").map(|text| text.trim().to_owned());
-    let terms: Vec<String> = conditions.chain(error).chain(attributes).collect();
+    let terms: Vec<String> = typed.into_iter().chain(conditions).chain(error).chain(attributes).collect();
     Some(terms.join(" "))
 }
 
@@ -54,7 +58,6 @@ pub(super) fn form(query: &Query, services: &[String], operations: &[Operation])
     let since = query.since.map(units::exact).unwrap_or_default();
     html! {
         form.fields action="/" method="get" aria-label="Search by fields" {
-            input type="hidden" name="fields" value="1";
             label { span { "service" } (services_of(query, services)) }
             label.wide { span { "operation" }
                 input name="operation" list="operations" value=[query.operation.as_deref()] autocomplete="off";
