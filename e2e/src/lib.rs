@@ -1,10 +1,11 @@
 //! What the tests across processes share: a real broker or a counted skip, Kafka clients on topics of their own, and our
 //! backend as a process.
-//! [`sink`] is where exported spans arrive.
+//! [`sink`] is where exported spans arrive, [`load`] what is sent when it matters which of them do.
 //! It holds no assertion about tracing; those stand in `tests/`.
 
 pub mod broker;
 pub mod kafka;
+pub mod load;
 pub mod serve;
 pub mod sink;
 

@@ -67,6 +67,24 @@ impl Serve {
         Self { otlp_grpc, otlp_http: address("otlp_http"), ui: address("ui"), ready, child }
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Bytes of memory of its own: what is not a page of a file (`RssAnon`).
+    ///
+    /// # Panics
+    /// If it is gone.
+    #[must_use]
+    pub fn own_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(&path).expect("a running process, on Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("RssAnon");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("kilobytes") * 1024
+    }
+
     /// SIGKILL: the process runs nothing more.
     ///
     /// # Panics

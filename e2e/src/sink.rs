@@ -46,6 +46,7 @@ pub struct Arrived {
 struct Counts {
     requests: u64,
     refused: u64,
+    unanswered: u64,
     logs: u64,
     bytes: u64,
     /// Span ids as they came, repeated ones too.
@@ -65,6 +66,8 @@ pub struct Stats {
     pub spans: u64,
     /// Of these, different ones.
     pub distinct: u64,
+    /// Spans in requests that were accepted and, because a fault said so, not answered: they have to come again.
+    pub unanswered: u64,
     /// Traces.
     pub traces: u64,
     /// Log records.
@@ -214,6 +217,7 @@ impl Arrived {
             refused: counts.refused,
             spans: counts.traces.values().map(|spans| spans.len() as u64).sum(),
             distinct: counts.traces.values().map(distinct).sum(),
+            unanswered: counts.unanswered,
             traces: counts.traces.len() as u64,
             logs: counts.logs,
             bytes: counts.bytes,
@@ -270,7 +274,8 @@ impl Arrived {
         }
     }
 
-    fn take(&self, signal: Signal, message: &[u8], size: usize, headers: HeaderMap) -> Result<(), String> {
+    /// Returns how many spans it took.
+    fn take(&self, signal: Signal, message: &[u8], size: usize, headers: HeaderMap) -> Result<u64, String> {
         let mut spans = Vec::new();
         let mut logs = 0;
         match signal {
@@ -290,10 +295,11 @@ impl Arrived {
         counts.logs += logs;
         counts.bytes += size as u64;
         counts.headers = headers;
+        let taken = spans.len() as u64;
         for (trace, span) in spans {
             counts.traces.entry(trace).or_default().push(span);
         }
-        Ok(())
+        Ok(taken)
     }
 }
 
@@ -338,14 +344,15 @@ async fn answer(arrived: Arc<Arrived>, request: Request<Incoming>) -> Result<Res
     }
     let grpc = is(&head.headers, "content-type", "application/grpc");
     let size = body.len();
-    let accept = |headers: HeaderMap| -> Result<(), String> {
+    let accept = |headers: HeaderMap| -> Result<u64, String> {
         let message = message(&headers, signal, body, grpc)?;
         arrived.take(signal, &message, size, headers)
     };
     match fault.then {
         Then::Cut => Err("cut on purpose".to_owned()),
         Then::AcceptAndCut => {
-            accept(head.headers)?;
+            let taken = accept(head.headers)?;
+            arrived.counts().unanswered += taken;
             Err("cut on purpose".to_owned())
         }
         Then::Answer { http, grpc: code, retry_after } => {
@@ -355,8 +362,8 @@ async fn answer(arrived: Arc<Arrived>, request: Request<Incoming>) -> Result<Res
         Then::Accept | Then::Partly { .. } => {
             let rejected = if let Then::Partly { rejected } = fault.then { rejected } else { 0 };
             Ok(match accept(head.headers) {
-                Ok(()) if grpc => grpc_success(&export_response(rejected)),
-                Ok(()) => respond(200, "application/x-protobuf", export_response(rejected)),
+                Ok(_) if grpc => grpc_success(&export_response(rejected)),
+                Ok(_) => respond(200, "application/x-protobuf", export_response(rejected)),
                 Err(_) if grpc => grpc_failure(3, None),
                 Err(error) => respond(400, "text/plain", error),
             })
@@ -481,10 +488,11 @@ fn base64(bytes: &[u8]) -> String {
 fn control(arrived: &Arrived, method: &Method, path: &str, query: &str) -> Response<Body> {
     match (method.as_str(), path) {
         ("GET", "/stats") => {
-            let Stats { requests, refused, spans, distinct, traces, logs, bytes } = arrived.stats();
+            let Stats { requests, refused, spans, distinct, unanswered, traces, logs, bytes } =
+                arrived.stats();
             let duplicates = spans - distinct;
             let body = format!(
-                r#"{{"requests":{requests},"refused":{refused},"spans":{spans},"distinct":{distinct},"duplicates":{duplicates},"traces":{traces},"logs":{logs},"bytes":{bytes}}}"#
+                r#"{{"requests":{requests},"refused":{refused},"spans":{spans},"distinct":{distinct},"duplicates":{duplicates},"unanswered":{unanswered},"traces":{traces},"logs":{logs},"bytes":{bytes}}}"#
             );
             respond(200, "application/json", body)
         }
