@@ -154,7 +154,7 @@ impl Adopting<'_> {
         let exporter = match exporter {
             Exporter::Throughline(_) => return Ok(Some(End::Store)),
             Exporter::Nop => return Ok(None),
-            Exporter::Kafka(_) => return Err("exporting to Kafka is not built yet".to_owned()),
+            Exporter::Kafka(kafka) => sending::kafka(kafka)?,
             Exporter::Otlp(otlp) => sending::otlp(otlp)?,
             Exporter::OtlpHttp(http) => sending::otlp_http(http)?,
             Exporter::LoadBalancing(balancing) => sending::load_balancing(balancing)?,

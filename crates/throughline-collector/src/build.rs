@@ -18,6 +18,7 @@ use crate::delivery::{self, Delivery};
 use crate::export::balance::LoadBalancer;
 use crate::export::debug::DebugExporter;
 use crate::export::file::FileExporter;
+use crate::export::kafka::KafkaExporter;
 use crate::export::otlp::OtlpExporter;
 use crate::export::resolver::Resolver;
 use crate::export::{self, Outcome, SettingError};
@@ -192,6 +193,9 @@ impl Running {
                 let (resolver, ring) = Resolver::new(resolver)?;
                 self.resolvers.spawn(resolver.run());
                 export::Exporter::LoadBalancing(Box::new(LoadBalancer::new(settings, ring)?))
+            }
+            ExporterSettings::Kafka(settings) => {
+                export::Exporter::Kafka(Box::new(KafkaExporter::new(&settings)?))
             }
             ExporterSettings::File(settings) => export::Exporter::File(FileExporter::new(settings)?),
             ExporterSettings::Debug(verbosity, sampling) => {

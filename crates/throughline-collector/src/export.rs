@@ -1,7 +1,7 @@
 //! What leaves the collector: one request at a time, to one destination, with one [`Outcome`].
 //!
 //! In the order of a request's way: [`balance`] splits it over the members of a [`ring`] that a [`resolver`] keeps,
-//! [`otlp`] speaks OTLP over gRPC and HTTP with [`tls`] beneath, [`mod@file`] and [`debug`] write; [`retry`] says when to try
+//! [`otlp`] speaks OTLP over gRPC and HTTP with [`tls`] beneath, [`kafka`] writes records, [`mod@file`] and [`debug`] write; [`retry`] says when to try
 //! again. What to send, and in which order, is not known here: whoever calls holds the queue, and nothing waits in
 //! memory but what it has handed over.
 
@@ -13,6 +13,7 @@ use throughline_otlp::Signal;
 pub mod balance;
 pub mod debug;
 pub mod file;
+pub mod kafka;
 pub mod otlp;
 pub mod resolver;
 pub mod retry;
@@ -86,6 +87,8 @@ pub enum Exporter {
     Otlp(Box<otlp::OtlpExporter>),
     /// `loadbalancing`, `load_balancing`
     LoadBalancing(Box<balance::LoadBalancer>),
+    /// `kafka`
+    Kafka(Box<kafka::KafkaExporter>),
     /// `file`
     File(file::FileExporter),
     /// `debug`
@@ -98,6 +101,7 @@ impl Exporter {
         match self {
             Self::Otlp(otlp) => otlp.send(signal, request).await,
             Self::LoadBalancing(balancer) => balancer.send(signal, request).await,
+            Self::Kafka(kafka) => kafka.send(signal, request).await,
             Self::File(file) => file.send(signal, request).await,
             Self::Debug(debug) => debug.send(signal, request),
         }

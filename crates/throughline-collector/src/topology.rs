@@ -8,7 +8,7 @@ use std::time::Duration;
 use throughline_otlp::Signal;
 use throughline_sampling::Plan;
 
-use crate::configuration::{BearerToken, Cors, MemoryLimiter, ServerTls};
+use crate::configuration::{BearerToken, Cors, KafkaExporter, MemoryLimiter, ServerTls};
 use crate::export::balance::BalanceSettings;
 use crate::export::debug::{Sampling, Verbosity};
 use crate::export::file::FileSettings;
@@ -160,6 +160,8 @@ pub enum ExporterSettings {
     Otlp(OtlpSettings),
     /// The members of a ring, each over gRPC.
     LoadBalancing(ResolverSettings, BalanceSettings),
+    /// Topics of Kafka.
+    Kafka(Box<KafkaExporter>),
     /// A file.
     File(FileSettings),
     /// [`crate::Config::debug_output`].

@@ -4,10 +4,12 @@
 //!
 //! Neighbours that stay are copied as one run, so keeping everything costs one copy and keeping little costs little.
 
+mod by_trace;
 mod cut;
 
 use throughline_semconv::attribute::SERVICE_NAME;
 
+pub use self::by_trace::{OfTrace, split_by_trace};
 use self::cut::Cut;
 use crate::Signal;
 use crate::ids::TraceId;

@@ -5,6 +5,7 @@ use crate::configuration as written;
 use crate::export::balance::{BalanceSettings, RoutingKey};
 use crate::export::debug::{Sampling, Verbosity};
 use crate::export::file::{Existing, FileFormat, FileSettings, Folder};
+use crate::export::kafka::KafkaExporter;
 use crate::export::otlp::{Compression, Encoding, OtlpSettings, Protocol, Security};
 use crate::export::resolver::ResolverSettings;
 use crate::export::retry::RetrySettings;
@@ -48,6 +49,13 @@ pub(super) fn load_balancing(balancing: &written::LoadBalancingExporter) -> Resu
     let settings = ExporterSettings::LoadBalancing(resolver, BalanceSettings { routing_key, otlp });
     let retry = balancing.retry.as_ref().unwrap_or(&balancing.sending.retry);
     Ok(exporter(&balancing.sending, retry, settings))
+}
+
+pub(super) fn kafka(kafka: &written::KafkaExporter) -> Result<Exporter, String> {
+    KafkaExporter::check(kafka).map_err(|error| error.to_string())?;
+    let in_flight = usize::try_from(kafka.in_flight).unwrap_or(usize::MAX).max(1);
+    let settings = ExporterSettings::Kafka(Box::new(kafka.clone()));
+    Ok(Exporter { name: String::new(), in_flight, retry: retrying(&kafka.retry), settings })
 }
 
 pub(super) fn file(file: &written::FileExporter) -> Result<Exporter, String> {

@@ -92,6 +92,26 @@ proptest! {
         prop_assert_eq!(format!("{:?}", decoded(&out)), format!("{expected:?}"));
     }
 
+    /// Each trace's part is what selecting that trace gives, and nothing with a valid id is left over.
+    #[test]
+    fn parts_by_trace_are_what_selecting_each_gives(request in generate::traces()) {
+        let bytes = request.encode_to_vec();
+        let parts = split_by_trace(&bytes).unwrap();
+        let mut all = 0;
+        for part in &parts {
+            let mut selected = Vec::new();
+            let spans = select_traces(&bytes, &mut |id| id == part.trace, &mut selected).unwrap();
+            prop_assert_eq!(format!("{:?}", decoded(&part.request)), format!("{:?}", decoded(&selected)));
+            prop_assert_eq!(spans, part.spans);
+            all += spans;
+        }
+        prop_assert_eq!(select_traces(&bytes, &mut |_| true, &mut Vec::new()), Ok(all));
+        let mut traces: Vec<TraceId> = parts.iter().map(|part| part.trace).collect();
+        traces.sort_unstable();
+        traces.dedup();
+        prop_assert_eq!(traces.len(), parts.len());
+    }
+
     /// Fields out of order, twice, of a later version, with lengths written long.
     #[test]
     fn odd_encodings_survive(
