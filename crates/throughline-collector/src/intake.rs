@@ -11,7 +11,7 @@ use bytes::Bytes;
 use throughline_journal::{AppendError, Full, Journal, Keys, Record, RecordKind, Refused};
 use throughline_otlp::metrics::decode_metrics;
 use throughline_otlp::view::{LogsView, TracesView};
-use throughline_otlp::{Signal, TraceId, UnixNanos, WireError, check};
+use throughline_otlp::{Signal, TraceId, UnixNanos, WireError, check, sound};
 use tokio::sync::oneshot;
 
 use crate::budget::Budget;
@@ -109,6 +109,11 @@ impl Intake {
         let counter = from.counters.signal(signal);
         let kept = counts.items - counts.rejected;
         if kept > 0 {
+            let request = if counts.is_sound() {
+                request
+            } else {
+                Bytes::from(sound(&request).map_err(|error| not_otlp(signal, error))?)
+            };
             let admitted = self.memory.admit(from.number, signal, kept);
             let appended = match admitted {
                 Ok(()) => self.append(from.number, signal, kept, request).await,

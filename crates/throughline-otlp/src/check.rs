@@ -16,6 +16,16 @@ pub struct Counts {
     pub items: u64,
     /// Of these, how many cannot be kept: spans whose trace or span id is missing, all zero or of the wrong length.
     pub rejected: u64,
+    /// Of the others, how many have their trace id more than once: the last one counts.
+    pub doubled: u64,
+}
+
+impl Counts {
+    /// Whether every span can stay as it is; else [`sound`](crate::sound) makes the request so.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.rejected == 0 && self.doubled == 0
+    }
 }
 
 /// Reads every byte of a request as prost would and counts its items.
@@ -36,11 +46,11 @@ pub fn check(signal: Signal, request: &[u8]) -> Result<Counts, WireError> {
                 items += 1;
                 Ok(())
             })?;
-            Ok(Counts { items, rejected: 0 })
+            Ok(Counts { items, ..Counts::default() })
         }
         Signal::Metrics => {
             scan(&schema::METRICS_REQUEST, request, MAX_DEPTH)?;
-            Ok(Counts { items: count_points(request)?, rejected: 0 })
+            Ok(Counts { items: count_points(request)?, ..Counts::default() })
         }
     }
 }
@@ -53,7 +63,11 @@ fn scan_spans(schema: &Schema, message: &[u8], depth: u32, counts: &mut Counts) 
             Some(Kind::Message(inner)) if std::ptr::eq(inner, &raw const schema::SPAN) => {
                 let depth = depth.checked_sub(1).ok_or(WireError::TooDeep)?;
                 counts.items += 1;
-                counts.rejected += u64::from(usual::span(field.bytes()?, depth)? == Ids::Invalid);
+                match usual::span(field.bytes()?, depth)? {
+                    Ids::Plain => {}
+                    Ids::Doubled => counts.doubled += 1,
+                    Ids::Invalid => counts.rejected += 1,
+                }
             }
             Some(Kind::Message(inner)) if is_around_spans(inner) => {
                 let depth = depth.checked_sub(1).ok_or(WireError::TooDeep)?;

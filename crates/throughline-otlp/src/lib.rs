@@ -1,7 +1,7 @@
 //! The OTLP wire: ids, zero-copy views, splice, JSON. No I/O, no clock.
 //!
-//! In data-path order: [`check`] at the door (JSON first becomes protobuf, [`json::to_protobuf`]), [`view`] on the hot
-//! path, [`Splice`] into the store, [`model`] and [`json`] for everything a person or program
+//! In data-path order: [`check()`] at the door (JSON first becomes protobuf, [`json::to_protobuf`]; what is odd is made
+//! [`sound()`]), [`view`] on the hot path, [`Splice`] into the store, [`model`] and [`json`] for everything a person or program
 //! reads back.
 
 pub mod ids;
@@ -15,6 +15,7 @@ mod check;
 mod decode;
 mod schema;
 mod select;
+mod sound;
 mod splice;
 
 pub use check::{Counts, check};
@@ -25,6 +26,7 @@ pub use select::{
     Attributes, Choice, Choose, OfTrace, select_items, select_resources, select_traces,
     select_traces_annotated, service_name, split_by_trace, trace_id,
 };
+pub use sound::sound;
 pub use splice::Splice;
 pub use wire::WireError;
 

@@ -25,6 +25,8 @@ pub enum Choice<'n> {
     Keep,
     /// Copied, with these attributes behind its own.
     KeepWith(&'n Attributes),
+    /// Left out, with this item in its place.
+    Replace(&'n [u8]),
 }
 
 /// Attributes to add to spans, encoded once. Where a span has one of the keys already, readers see the span's own first.
@@ -131,8 +133,8 @@ fn items_of(resource_group: &[u8]) -> Result<usize, WireError> {
 /// The trace id of a span or log record; `None` if it has no valid one.
 ///
 /// A span that begins with its id, as every encoder writes it, is not read further: the rest would cost twice as much as
-/// all else that is done for a span that is not kept. So of two ids, which no encoder writes, the first counts if it is
-/// the span's first field; else the last one does, as protobuf has it. Who selects by trace must have learned the trace here.
+/// all else that is done for a span that is not kept. Of two ids, which no encoder writes, protobuf says that the last one
+/// counts; a request that has such spans is made [`sound`](crate::sound) at the door, and this is asked behind it.
 ///
 /// # Errors
 /// [`WireError`] if the item had to be read and is not wire-valid at its own level.
@@ -142,6 +144,15 @@ pub fn trace_id(signal: Signal, item: &[u8]) -> Result<Option<TraceId>, WireErro
         (Signal::Traces, Some(([0x0a, 16, id @ ..], _))) => Ok(TraceId::new(*id)),
         (Signal::Logs, _) => searched_trace_id(item, LOG_TRACE_ID),
         _ => searched_trace_id(item, SPAN_TRACE_ID),
+    }
+}
+
+/// Whether [`trace_id`] finds `id`, the last one of this span and so the one that counts.
+#[inline]
+pub(crate) fn is_plain(span: &[u8], id: &[u8]) -> bool {
+    match span.split_first_chunk::<18>() {
+        Some(([0x0a, 16, first @ ..], _)) => first == id,
+        _ => true,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The whole backend in process, spoken to over real sockets with hyper's client and requests that prost encoded.
 
 mod client;
+mod exporting;
 mod faults;
 mod grpc;
 mod http;

@@ -4,13 +4,16 @@
 
 use crate::ids::{SpanId, TraceId};
 use crate::schema;
+use crate::select::is_plain as has_plain_id;
 use crate::wire::{Fields, WireError};
 
 /// Whether a span can be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ids {
     /// Its trace and span id are valid.
-    Valid,
+    Plain,
+    /// They are, and another trace id stands before the one that counts.
+    Doubled,
     /// One of them is missing, all zero or of the wrong length.
     Invalid,
 }
@@ -26,7 +29,11 @@ pub(super) fn span(raw: &[u8], depth: u32) -> Result<Ids, WireError> {
         };
     }
     let valid = TraceId::from_slice(found.trace).is_some() && SpanId::from_slice(found.span).is_some();
-    Ok(if valid { Ids::Valid } else { Ids::Invalid })
+    Ok(match valid {
+        true if has_plain_id(raw, found.trace) => Ids::Plain,
+        true => Ids::Doubled,
+        false => Ids::Invalid,
+    })
 }
 
 /// What a span says last of its ids.

@@ -159,13 +159,14 @@ impl<'a, 'n: 'a> Cut<'a, '_, 'n> {
     ) -> Result<bool, WireError> {
         let choice = (self.choose)(self.items, span)?;
         self.items += 1;
-        let added = match choice {
+        let (span, added): (&[u8], &[u8]) = match choice {
             Choice::Drop => return Ok(false),
             Choice::Keep => {
                 self.kept += 1;
                 return Ok(true);
             }
-            Choice::KeepWith(Attributes(added)) => added,
+            Choice::KeepWith(Attributes(added)) => (span, added),
+            Choice::Replace(other) => (other, &[]),
         };
         self.kept += 1;
         run.flush(&mut self.pieces);
