@@ -1,19 +1,15 @@
 //! What samplers and exporters say of themselves at `/metrics`: the peer's names where the meaning is the same.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use throughline_sampling::shard::Stats;
 
-use crate::delivery::Delivery;
 use crate::exposition::{Exposition, Kind, Labels};
 use crate::lines::Lines;
-use crate::sampler::Sampler;
+use crate::picture::{ExporterFigures, SamplerFigures, exporter_figures, sampler_figures};
 
-/// A figure of a shard.
+/// A figure of a pipeline's shards.
 type Figure = (&'static str, Kind, &'static str, fn(&Stats) -> u64);
 
-/// Summed over the shards of a pipeline.
+/// Of a pipeline's shards together.
 const SHARDS: &[Figure] = &[
     (
         "otelcol_processor_tail_sampling_sampling_traces_on_memory",
@@ -78,30 +74,30 @@ const SHARDS: &[Figure] = &[
 ];
 
 /// A counter of an exporter.
-type Count = (&'static str, &'static str, fn(&Delivery) -> &AtomicU64);
+type Count = (&'static str, &'static str, fn(&ExporterFigures) -> u64);
 
 const EXPORTERS: &[Count] = &[
     ("otelcol_exporter_sent_spans", "Spans and log records that the backend has acknowledged.", |d| {
-        &d.counts().sent
+        d.sent
     }),
     ("otelcol_exporter_send_failed_spans", "Spans and log records that the backend refused for good.", |d| {
-        &d.counts().refused
+        d.refused
     }),
     ("throughline_exporter_failed_attempts_total", "Requests that failed and are sent again.", |d| {
-        &d.counts().failed_attempts
+        d.failed_attempts
     }),
     (
         "throughline_exporter_unreadable_records_total",
         "Records that could not be read back from the journal.",
-        |d| &d.counts().gone,
+        |d| d.gone,
     ),
 ];
 
 impl Lines {
     /// Samplers and exporters.
     pub(crate) fn write(&self, page: &mut Exposition) {
-        self.samplers.iter().for_each(|sampler| write_sampler(sampler, page));
-        self.deliveries.iter().for_each(|delivery| write_exporter(delivery, page));
+        self.samplers.iter().for_each(|sampler| write_sampler(&sampler_figures(sampler), page));
+        self.deliveries.iter().for_each(|delivery| write_exporter(&exporter_figures(delivery), page));
     }
 }
 
@@ -112,46 +108,38 @@ fn labels(pairs: &[(&str, &str)]) -> String {
     labels.finish()
 }
 
-fn write_sampler(sampler: &Sampler, page: &mut Exposition) {
+fn write_sampler(sampler: &SamplerFigures, page: &mut Exposition) {
     let pipeline = ("pipeline", sampler.pipeline.as_str());
-    let shards = sampler.figures();
     for (name, kind, help, of) in SHARDS {
-        let sum: u64 = shards.iter().map(|shard| of(&shard.stats)).sum();
         if let Some(family) = page.family(name, *kind, help) {
-            family.sample("", &labels(&[pipeline]), sum);
+            family.sample("", &labels(&[pipeline]), of(&sampler.stats));
         }
-    }
-    let mut decisions: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    for ((verdict, reason), count) in shards.iter().flat_map(|shard| &shard.decisions) {
-        *decisions.entry((verdict, reason)).or_default() += count;
     }
     let help = "Decisions by verdict and reason: the policy that decided, or why none did.";
     if let Some(family) = page.family("throughline_sampling_decisions_total", Kind::Counter, help) {
-        for ((verdict, reason), count) in decisions {
-            family.sample("", &labels(&[pipeline, ("verdict", verdict), ("reason", reason)]), count);
+        for (verdict, reason, count) in &sampler.decisions {
+            family.sample("", &labels(&[pipeline, ("verdict", verdict), ("reason", reason)]), *count);
         }
     }
     let help = "Spans of kept traces.";
     if let Some(family) = page.family("throughline_sampling_kept_spans_total", Kind::Counter, help) {
-        let kept: u64 = shards.iter().map(|shard| shard.kept_spans).sum();
-        family.sample("", &labels(&[pipeline]), kept);
+        family.sample("", &labels(&[pipeline]), sampler.kept_spans);
     }
 }
 
-fn write_exporter(delivery: &Delivery, page: &mut Exposition) {
-    let labels = labels(&[("exporter", delivery.name())]);
+fn write_exporter(exporter: &ExporterFigures, page: &mut Exposition) {
+    let labels = labels(&[("exporter", exporter.name.as_str())]);
     for (name, help, of) in EXPORTERS {
         if let Some(family) = page.family(name, Kind::Counter, help) {
-            family.sample("", &labels, of(delivery).load(Ordering::Relaxed));
+            family.sample("", &labels, of(exporter));
         }
     }
-    let (units, items) = delivery.backlog();
     let help = "Records of the journal that wait for this exporter.";
     if let Some(family) = page.family("otelcol_exporter_queue_size", Kind::Gauge, help) {
-        family.sample("", &labels, units);
+        family.sample("", &labels, exporter.waiting_records);
     }
     let help = "Spans and log records in them.";
     if let Some(family) = page.family("throughline_exporter_queue_items", Kind::Gauge, help) {
-        family.sample("", &labels, items);
+        family.sample("", &labels, exporter.waiting_items);
     }
 }

@@ -72,7 +72,7 @@ pub struct SamplerFigures {
     pub shards: usize,
     /// Names of the policies, in order.
     pub policies: Vec<String>,
-    /// Traces by verdict (`sampled`, `not_sampled`, `dropped`) and reason (a policy, `linked`, `no policy`, …).
+    /// Traces by verdict (`sampled`, `not_sampled`, `dropped`) and reason (a policy, `linked`, `no policy`, …), sorted.
     pub decisions: Vec<(&'static str, String, u64)>,
     /// Spans kept.
     pub kept_spans: u64,
@@ -144,7 +144,7 @@ fn held(history: &JournalHistory<'_>, trace: TraceId) -> Held {
     if positions.any(|(position, _)| holds(*position)) { Held::Yes } else { Held::Gone }
 }
 
-fn sampler_figures(sampler: &Sampler) -> SamplerFigures {
+pub(crate) fn sampler_figures(sampler: &Sampler) -> SamplerFigures {
     let history = sampler.history();
     let settings = history.plan.settings();
     let shards = sampler.figures();
@@ -159,6 +159,7 @@ fn sampler_figures(sampler: &Sampler) -> SamplerFigures {
     for shard in &shards {
         figures.add(shard);
     }
+    figures.decisions.sort();
     figures
 }
 
@@ -172,38 +173,11 @@ impl SamplerFigures {
                 None => self.decisions.push((verdict, reason.clone(), *count)),
             }
         }
-        let (all, one) = (&mut self.stats, &shard.stats);
-        all.undecided += one.undecided;
-        all.decided += one.decided;
-        all.remembered_sampled += one.remembered_sampled;
-        all.remembered_not_sampled += one.remembered_not_sampled;
-        all.records += one.records;
-        all.links += one.links;
-        all.bytes += one.bytes;
-        all.sampled += one.sampled;
-        all.not_sampled += one.not_sampled;
-        all.dropped += one.dropped;
-        all.evicted += one.evicted;
-        all.too_large += one.too_large;
-        all.overturned += one.overturned;
-        all.linked += one.linked;
-        all.late_sampled += one.late_sampled;
-        all.late_not_sampled += one.late_not_sampled;
-        all.late_dropped += one.late_dropped;
-        all.failed_policies += one.failed_policies;
-        all.asked_past += one.asked_past;
-        all.asked_dependants += one.asked_dependants;
-        all.forgotten += one.forgotten;
-        all.spilled += one.spilled;
-        all.wishes_sent += one.wishes_sent;
-        all.wishes_refused += one.wishes_refused;
-        all.links_left_out += one.links_left_out;
-        all.beyond_look_back += one.beyond_look_back;
-        all.promised += one.promised;
+        self.stats += shard.stats;
     }
 }
 
-fn exporter_figures(delivery: &Delivery) -> ExporterFigures {
+pub(crate) fn exporter_figures(delivery: &Delivery) -> ExporterFigures {
     let (waiting_records, waiting_items) = delivery.backlog();
     let counts = delivery.counts();
     ExporterFigures {

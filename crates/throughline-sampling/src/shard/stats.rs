@@ -1,5 +1,7 @@
 //! What a shard counts and holds, as numbers for metrics and the page.
 
+use std::ops::AddAssign;
+
 /// Counters since the shard was made, and what it holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -58,4 +60,117 @@ pub struct Stats {
     pub beyond_look_back: u64,
     /// Wishes for a trace whose spans have not come: kept as promises.
     pub promised: u64,
+}
+
+/// Several shards together.
+impl AddAssign for Stats {
+    fn add_assign(&mut self, other: Self) {
+        // By name, so that a new figure cannot be forgotten here.
+        let Self {
+            undecided,
+            decided,
+            remembered_sampled,
+            remembered_not_sampled,
+            records,
+            links,
+            bytes,
+            sampled,
+            not_sampled,
+            dropped,
+            evicted,
+            too_large,
+            overturned,
+            linked,
+            late_sampled,
+            late_not_sampled,
+            late_dropped,
+            failed_policies,
+            asked_past,
+            asked_dependants,
+            forgotten,
+            spilled,
+            wishes_sent,
+            wishes_refused,
+            links_left_out,
+            beyond_look_back,
+            promised,
+        } = other;
+        self.undecided += undecided;
+        self.decided += decided;
+        self.remembered_sampled += remembered_sampled;
+        self.remembered_not_sampled += remembered_not_sampled;
+        self.records += records;
+        self.links += links;
+        self.bytes += bytes;
+        self.sampled += sampled;
+        self.not_sampled += not_sampled;
+        self.dropped += dropped;
+        self.evicted += evicted;
+        self.too_large += too_large;
+        self.overturned += overturned;
+        self.linked += linked;
+        self.late_sampled += late_sampled;
+        self.late_not_sampled += late_not_sampled;
+        self.late_dropped += late_dropped;
+        self.failed_policies += failed_policies;
+        self.asked_past += asked_past;
+        self.asked_dependants += asked_dependants;
+        self.forgotten += forgotten;
+        self.spilled += spilled;
+        self.wishes_sent += wishes_sent;
+        self.wishes_refused += wishes_refused;
+        self.links_left_out += links_left_out;
+        self.beyond_look_back += beyond_look_back;
+        self.promised += promised;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The figures as they print, which is in the order in which they are declared.
+    fn numbers(stats: &Stats) -> Vec<u64> {
+        let text = format!("{stats:?}");
+        text.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
+    }
+
+    #[test]
+    fn every_figure_is_added_to_its_own() {
+        let one = Stats {
+            undecided: 1,
+            decided: 2,
+            remembered_sampled: 3,
+            remembered_not_sampled: 4,
+            records: 5,
+            links: 6,
+            bytes: 7,
+            sampled: 8,
+            not_sampled: 9,
+            dropped: 10,
+            evicted: 11,
+            too_large: 12,
+            overturned: 13,
+            linked: 14,
+            late_sampled: 15,
+            late_not_sampled: 16,
+            late_dropped: 17,
+            failed_policies: 18,
+            asked_past: 19,
+            asked_dependants: 20,
+            forgotten: 21,
+            spilled: 22,
+            wishes_sent: 23,
+            wishes_refused: 24,
+            links_left_out: 25,
+            beyond_look_back: 26,
+            promised: 27,
+        };
+        let mut both = one;
+        both += one;
+        both += Stats::default();
+        let doubled: Vec<u64> = numbers(&one).iter().map(|number| number * 2).collect();
+        assert_eq!(numbers(&both), doubled);
+        assert!(doubled.is_sorted_by(|a, b| a < b), "each figure had a number of its own");
+    }
 }
