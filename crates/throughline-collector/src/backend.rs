@@ -147,6 +147,9 @@ impl Backend {
         let opened = listeners::open(&topology).await?;
         let receivers = listeners::receivers(&topology, &opened);
         let addresses = listeners::addresses(&opened);
+        let names = topology.receivers.iter().map(|receiver| receiver.name.as_str());
+        let numbers = folder.number_receivers(names)?;
+        let topology = topology.numbered(&numbers);
         let memory = Limiters::open(&topology).map_err(StartError::Memory)?;
 
         let open::Opened { store, journal, keep, built, ledger } =
@@ -157,7 +160,7 @@ impl Backend {
         let clerk = open::begin_books(ledger).await?;
         let intake = Arc::new(Intake::new(journal.clone(), Arc::clone(&lines), memory, &config.limits));
         let stop = watch::Sender::new(false);
-        let listeners = listeners::serve_all(opened, &topology, &intake, &config, &stop);
+        let listeners = listeners::serve_all(opened, &topology, &numbers, &intake, &config, &stop);
         // The sender of health lives in `keep`: waiting ends by a change.
         let _ = keep.health().wait_for(Health::is_settled).await;
         let data = folder.path().display();

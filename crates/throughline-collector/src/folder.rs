@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! lock            held with flock while a backend runs; holds its process id as text
-//! manifest.json   {"format": 1, "written_by": "0.1.0"}, and "ephemeral": true if it goes with the process
+//! manifest.json   {"format": 1, "written_by": "0.1.0"}, "ephemeral": true if it goes with the process, and the names of
+//!                 receivers by their number
 //! journal/        accepted requests, throughline-journal's
 //! store/          searchable blocks, throughline-store's
 //! ```
@@ -11,6 +12,7 @@
 //! killed process left behind is [`leftovers`]'.
 
 mod leftovers;
+mod receivers;
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -87,6 +89,15 @@ pub enum FolderError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// Every number that a record of the journal has room for stands for a receiver.
+    #[error(
+        "data folder {} has seen 65,536 names of receivers, as many as it can tell apart; use another folder, or names that were used before",
+        path.display()
+    )]
+    TooManyReceivers {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The file system refused.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {
@@ -107,6 +118,9 @@ struct Manifest {
     /// Whether nobody wants the folder once its process is gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     ephemeral: bool,
+    /// Names of receivers; a receiver's number is its place here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    receivers: Vec<String>,
 }
 
 /// Where data goes if nobody says: `$XDG_DATA_HOME/throughline`, else `~/.local/share/throughline`. `None` without a home.
@@ -213,17 +227,15 @@ fn check_manifest(folder: &Path, data: &DataFolder) -> Result<(), FolderError> {
         format: FORMAT,
         written_by: env!("CARGO_PKG_VERSION").to_owned(),
         ephemeral: *data == DataFolder::Ephemeral,
+        receivers: Vec::new(),
     };
-    let text = match fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    let manifest = match read_manifest(&path) {
+        Err(FolderError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             refuse_foreign(folder)?;
             return write_manifest(folder, &path, &ours());
         }
-        Err(error) => return Err(io_error("read", &path)(error)),
+        read => read?,
     };
-    let manifest: Manifest = serde_json::from_slice(&text)
-        .map_err(|source| FolderError::Manifest { path: path.clone(), source })?;
     // Format 1 is the first: there is no older one to migrate.
     if manifest.format > FORMAT {
         return Err(FolderError::Newer {
@@ -234,9 +246,15 @@ fn check_manifest(folder: &Path, data: &DataFolder) -> Result<(), FolderError> {
     }
     if manifest.ephemeral && *data != DataFolder::Ephemeral {
         // Somebody wants what a killed process left behind: from now on nobody removes it.
-        write_manifest(folder, &path, &ours())?;
+        write_manifest(folder, &path, &Manifest { receivers: manifest.receivers, ..ours() })?;
     }
     Ok(())
+}
+
+fn read_manifest(path: &Path) -> Result<Manifest, FolderError> {
+    let text = fs::read(path).map_err(io_error("read", path))?;
+    serde_json::from_slice(&text)
+        .map_err(|source| FolderError::Manifest { path: path.to_path_buf(), source })
 }
 
 /// A mistyped path must not fill somebody's home with segments. A file system's own `lost+found` is nobody's data.

@@ -101,7 +101,7 @@ pub struct Pipeline {
     pub name: String,
     /// What it carries. Metrics have no pipeline: their last values are served at `/metrics`.
     pub signal: Signal,
-    /// Indexes into [`Topology::receivers`].
+    /// Indexes into [`Topology::receivers`]; in what runs, the numbers of these in the journal.
     pub receivers: Vec<u16>,
     /// `tail_sampling`, if the pipeline samples.
     pub sampling: Option<Arc<Plan>>,
@@ -191,5 +191,15 @@ impl Topology {
             receivers: vec![receiver],
             pipelines: vec![pipeline("traces", Signal::Traces), pipeline("logs", Signal::Logs)],
         }
+    }
+
+    /// The same with each pipeline's receivers under their numbers in the journal, given for each of
+    /// [`Topology::receivers`].
+    pub(crate) fn numbered(mut self, numbers: &[u16]) -> Self {
+        for pipeline in &mut self.pipelines {
+            let numbered = pipeline.receivers.iter().filter_map(|index| numbers.get(usize::from(*index)));
+            pipeline.receivers = numbered.copied().collect();
+        }
+        self
     }
 }

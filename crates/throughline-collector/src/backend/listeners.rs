@@ -20,8 +20,8 @@ const CORS_MAX_AGE: std::time::Duration = std::time::Duration::from_secs(7200);
 
 /// A listener that is not served yet.
 pub(super) struct Opened {
-    /// The receiver's number.
-    number: u16,
+    /// The receiver's place in [`Topology::receivers`].
+    index: u16,
     server: Server,
     bound: Bound,
     gate: Gate,
@@ -45,7 +45,7 @@ pub(super) fn default_receiver(config: &Config) -> topology::Receiver {
 /// Binds every receiver's ports and reads the files that their settings name.
 pub(super) async fn open(topology: &Topology) -> Result<Vec<Opened>, StartError> {
     let mut opened = Vec::new();
-    for (number, receiver) in (0_u16..).zip(&topology.receivers) {
+    for (index, receiver) in (0_u16..).zip(&topology.receivers) {
         for (which, server) in [(Listener::Grpc, &receiver.grpc), (Listener::Http, &receiver.http)] {
             let Some(server) = server.clone() else { continue };
             let bound = listen(which, server.address).await?;
@@ -55,7 +55,7 @@ pub(super) async fn open(topology: &Topology) -> Result<Vec<Opened>, StartError>
                     let name = format!("{} ({which})", receiver.name);
                     StartError::Receiver { name, source }
                 })?;
-            opened.push(Opened { number, server, bound, gate });
+            opened.push(Opened { index, server, bound, gate });
         }
     }
     Ok(opened)
@@ -78,9 +78,9 @@ pub(super) fn addresses(opened: &[Opened]) -> Addresses {
 
 /// Those of each receiver, by its name.
 pub(super) fn receivers(topology: &Topology, opened: &[Opened]) -> Vec<(String, Addresses)> {
-    let listening = |(number, receiver): (u16, &topology::Receiver)| {
+    let listening = |(index, receiver): (u16, &topology::Receiver)| {
         let of = |which| {
-            let fits = |it: &&Opened| it.number == number && it.bound.which == which;
+            let fits = |it: &&Opened| it.index == index && it.bound.which == which;
             opened.iter().find(fits).map(|it| it.bound.address)
         };
         (receiver.name.clone(), Addresses { grpc: of(Listener::Grpc), http: of(Listener::Http) })
@@ -88,18 +88,20 @@ pub(super) fn receivers(topology: &Topology, opened: &[Opened]) -> Vec<(String, 
     (0_u16..).zip(&topology.receivers).map(listening).collect()
 }
 
-/// Serves them all, and watches over memory, until `stop` turns true.
+/// Serves them all, and watches over memory, until `stop` turns true. `numbers` are those of the receivers in the journal.
 pub(super) fn serve_all(
     opened: Vec<Opened>,
     topology: &Topology,
+    numbers: &[u16],
     intake: &Arc<Intake>,
     config: &Config,
     stop: &watch::Sender<bool>,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     intake.memory().run(&mut tasks, stop);
-    for Opened { number, server, bound, gate } in opened {
-        let Some(of) = topology.receivers.get(usize::from(number)) else { continue };
+    for Opened { index, server, bound, gate } in opened {
+        let index = usize::from(index);
+        let (Some(of), Some(&number)) = (topology.receivers.get(index), numbers.get(index)) else { continue };
         let counters = intake.counters().open(&of.name, bound.which.transport());
         let receiver = Receiver::new(
             Entrance { number, counters },

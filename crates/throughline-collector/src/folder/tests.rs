@@ -72,6 +72,26 @@ fn a_manifest_cut_by_a_crash_is_written_again() {
 }
 
 #[test]
+fn a_receiver_keeps_its_number() {
+    let dir = tempfile::tempdir().unwrap();
+    for (names, numbers) in [
+        (&["otlp/b"][..], &[0][..]),
+        (&["otlp/a", "otlp/b"], &[1, 0]),
+        (&[], &[]),
+        (&["otlp/a"], &[1]),
+        (&["kafka", "otlp/b", "otlp/c"], &[2, 0, 3]),
+    ] {
+        let folder = Folder::open(&persistent(dir.path())).unwrap();
+        assert_eq!(folder.number_receivers(names.iter().copied()).unwrap(), numbers, "{names:?}");
+        folder.close().unwrap();
+    }
+    let full: Vec<String> = (0..=65_536).map(|number| format!("otlp/{number}")).collect();
+    let folder = Folder::open(&persistent(dir.path())).unwrap();
+    let error = folder.number_receivers(full.iter().map(String::as_str)).unwrap_err().to_string();
+    assert!(error.contains("has seen 65,536 names of receivers"), "{error}");
+}
+
+#[test]
 fn an_ephemeral_folder_is_removed_closed_or_dropped() {
     for close in [true, false] {
         let folder = Folder::open(&DataFolder::Ephemeral).unwrap();

@@ -14,10 +14,14 @@ use crate::export::file::{Existing, FileFormat, FileSettings, Folder};
 use crate::export::retry::RetrySettings;
 use crate::topology::{Batch, End, Exporter, ExporterSettings, Pipeline, Receiver, Server, Topology, Web};
 
-/// A pipeline that does not sample, from one receiver into a file.
-pub(super) fn into_file(path: &Path) -> Config {
+/// A receiver that pipelines feed on, by its name.
+fn receiver(name: &str) -> Receiver {
     let any = Server::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    let receiver = Receiver { name: "otlp".to_owned(), grpc: Some(any), http: None, web: Web::default() };
+    Receiver { name: name.to_owned(), grpc: Some(any), http: None, web: Web::default() }
+}
+
+/// A pipeline that does not sample, from the receiver of this index into a file.
+fn into_file(name: &str, receiver: u16, path: &Path) -> Pipeline {
     let settings = FileSettings {
         path: path.to_path_buf(),
         format: FileFormat::Json,
@@ -30,20 +34,24 @@ pub(super) fn into_file(path: &Path) -> Config {
         retry: RetrySettings::default(),
         settings: ExporterSettings::File(settings),
     };
-    let pipeline = Pipeline {
-        name: "traces".to_owned(),
+    Pipeline {
+        name: name.to_owned(),
         signal: Signal::Traces,
-        receivers: vec![0],
+        receivers: vec![receiver],
         sampling: None,
         memory: None,
-        batch: Batch::default(),
+        // Nothing goes before the end.
+        batch: Batch { items: u64::MAX, wait: Duration::from_secs(3600) },
         ends: vec![End::Exporter(Box::new(file))],
-    };
-    Config { topology: Some(Topology { receivers: vec![receiver], pipelines: vec![pipeline] }), ..config() }
+    }
+}
+
+fn running(receivers: Vec<Receiver>, pipelines: Vec<Pipeline>) -> Config {
+    Config { topology: Some(Topology { receivers, pipelines }), ..config() }
 }
 
 /// Trace and name of every span in the file, in order.
-pub(super) fn exported(path: &Path) -> Vec<(TraceId, String)> {
+fn exported(path: &Path) -> Vec<(TraceId, String)> {
     let lines = std::fs::read_to_string(path).unwrap();
     let requests = lines.lines().map(|line| to_protobuf(Signal::Traces, line.as_bytes()).unwrap());
     let spans = requests.flat_map(|request| decode_traces(&request).unwrap());
@@ -54,7 +62,7 @@ pub(super) fn exported(path: &Path) -> Vec<(TraceId, String)> {
 async fn what_was_rejected_is_not_exported_and_of_two_ids_the_last_counts() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("spans");
-    let backend = start(into_file(&path)).await;
+    let backend = start(running(vec![receiver("otlp")], vec![into_file("traces", 0, &path)])).await;
     let mut client = Grpc::connect(backend.addresses().grpc.unwrap()).await;
     let answer = client.export(TRACES, &partly_invalid(1).encode_to_vec()).await;
     assert_eq!(answer.status, 0);
@@ -71,4 +79,25 @@ async fn what_was_rejected_is_not_exported_and_of_two_ids_the_last_counts() {
     assert_eq!(client.export(TRACES, &doubled).await.status, 0);
     backend.shutdown().await;
     assert_eq!(exported(&path), [(trace(1), "good".to_owned()), (trace(3), "doubled".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_record_is_its_receivers_whatever_the_configuration_says_by_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+    let data = || DataFolder::Persistent(folder.path().join("data"));
+    let first = running(vec![receiver("otlp/b")], vec![into_file("traces/b", 0, &b)]);
+    let first = start(Config { data: data(), ..first }).await;
+    let mut client = Grpc::connect(first.addresses().grpc.unwrap()).await;
+    assert_eq!(client.export(TRACES, &traces(&[(1, 1, "of b")]).encode_to_vec()).await.status, 0);
+    drop(first);
+    // Another one stands before it now.
+    let receivers = vec![receiver("otlp/a"), receiver("otlp/b")];
+    let pipelines = vec![into_file("traces/a", 0, &a), into_file("traces/b", 1, &b)];
+    let second = start(Config { data: data(), ..running(receivers, pipelines) }).await;
+    let mut client = Grpc::connect(second.addresses().grpc.unwrap()).await;
+    assert_eq!(client.export(TRACES, &traces(&[(2, 1, "of a")]).encode_to_vec()).await.status, 0);
+    second.shutdown().await;
+    assert_eq!(exported(&a), [(trace(2), "of a".to_owned())]);
+    assert_eq!(exported(&b), [(trace(1), "of b".to_owned())]);
 }
