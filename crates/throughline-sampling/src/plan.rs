@@ -134,7 +134,7 @@ impl Plan {
 fn check_policies(policies: &[Policy], builder: &Builder) -> Result<(), PlanError> {
     if policies.iter().all(|policy| matches!(policy.rule, Rule::LinkedTraces(_))) {
         let message = if policies.is_empty() {
-            "no policy: every trace would be dropped; give at least one"
+            "no policy: every trace would be dropped; to keep every trace, say {name: all, type: always_sample}"
         } else {
             "linked_traces alone keeps nothing: it follows the links of traces that other policies keep; give one of these"
         };

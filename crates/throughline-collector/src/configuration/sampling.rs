@@ -1,5 +1,5 @@
-//! `tail_sampling`: its keys to `throughline_sampling`'s settings. What the settings mean together is judged by
-//! `Plan::compile`; its complaint is given the place in the file that it is about.
+//! `tail_sampling`: its keys to `throughline_sampling`'s settings. Whether they can work is judged by `Plan::compile` alone, as
+//! it is at a start; its complaint is given the place in the file that it is about.
 
 mod policy;
 
@@ -7,9 +7,9 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use throughline_sampling::settings::{
-    DecisionCache, FirstMatch, Overflow, Policy, Settings, Shutdown, Strategy,
+    DecisionCache, FirstMatch, Overflow, Policy, Rule, Settings, Shutdown, Strategy,
 };
-use throughline_sampling::{Plan, PlanError};
+use throughline_sampling::{Plan, PlanError, Step};
 
 use super::read::{At, Block};
 use policy::Within;
@@ -45,10 +45,8 @@ pub(super) fn tail_sampling(at: &At<'_>) -> Option<Settings> {
     };
     without_effect(&mut block);
     block.finish();
-    if at.findings.errors() == before
-        && let Err(error) = Plan::compile(settings.clone())
-    {
-        report(at, &error);
+    if at.findings.errors() == before {
+        judge(at, &settings);
     }
     Some(settings)
 }
@@ -58,20 +56,7 @@ const STRATEGIES: &[(&str, Strategy)] =
 
 fn policies(block: &mut Block<'_>) -> Vec<Policy> {
     let listed = block.get("policies").map(|at| at.list()).unwrap_or_default();
-    if listed.is_empty() {
-        let at = block.present("policies").unwrap_or_else(|| block.at().clone());
-        at.error("`policies` is empty: every trace would be dropped; to keep every trace, say {name: all, type: always_sample}");
-    }
-    let policies = listed.iter().filter_map(|at| policy::policy(at, Within::List));
-    let policies: Vec<Policy> = policies.collect();
-    for (index, (at, policy)) in listed.iter().zip(&policies).enumerate() {
-        if policies.iter().take(index).any(|earlier| earlier.name == policy.name)
-            && listed.len() == policies.len()
-        {
-            at.error(format!("is a second policy named `{}`; decisions name their policy", policy.name));
-        }
-    }
-    policies
+    listed.iter().filter_map(|at| policy::policy(at, Within::List)).collect()
 }
 
 fn num_traces(block: &mut Block<'_>) -> NonZeroUsize {
@@ -110,6 +95,31 @@ fn without_effect(block: &mut Block<'_>) {
         at.note("has no effect: memory grows with what arrives");
     }
     block.unsupported(&["tail_storage"], "undecided traces are in the journal already");
+}
+
+/// What is wrong with each policy; if nothing is, what is wrong with them together. A plan's first error is its last word:
+/// so each policy makes one of its own.
+fn judge(at: &At<'_>, settings: &Settings) {
+    let before = at.findings.errors();
+    let others = Settings { policies: Vec::new(), ..settings.clone() };
+    for (index, policy) in settings.policies.iter().enumerate() {
+        // By itself it is nothing: it follows the links of traces that others keep.
+        if matches!(policy.rule, Rule::LinkedTraces(_)) {
+            continue;
+        }
+        let alone = Settings { policies: vec![policy.clone()], ..others.clone() };
+        if let Err(mut error) = Plan::compile(alone) {
+            if let Some(Step::Index(first)) = error.path.get_mut(1) {
+                *first = index;
+            }
+            report(at, &error);
+        }
+    }
+    if at.findings.errors() == before
+        && let Err(error) = Plan::compile(settings.clone())
+    {
+        report(at, &error);
+    }
 }
 
 fn report(at: &At<'_>, error: &PlanError) {

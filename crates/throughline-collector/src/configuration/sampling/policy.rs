@@ -152,9 +152,6 @@ fn numeric_attribute(block: &mut Block<'_>) -> Option<Rule> {
     let min = block.get("min_value").and_then(bound);
     let max = block.get("max_value").and_then(bound);
     let invert = invert(block);
-    if min.is_none() && max.is_none() {
-        block.at().error("needs `min_value`, `max_value` or both");
-    }
     Some(Rule::NumericAttribute { key: key?, min, max, invert })
 }
 
@@ -162,23 +159,17 @@ fn probabilistic(block: &mut Block<'_>) -> Option<Rule> {
     let salt = block.some_text("hash_salt");
     let at = block.required("sampling_percentage")?;
     let percentage = at.number()?;
-    if percentage < 0.0 {
-        at.error(format!("is {percentage}, expected a percentage from 0 to 100"));
-    }
     if percentage > 100.0 {
         at.note(format!("is {percentage}, which is taken as 100: every trace"));
     }
-    Some(Rule::Probabilistic { salt, percentage: percentage.clamp(0.0, 100.0) })
+    let percentage = if percentage > 100.0 { 100.0 } else { percentage };
+    Some(Rule::Probabilistic { salt, percentage })
 }
 
 fn status_code(block: &mut Block<'_>) -> Option<Rule> {
     let words = [("OK", StatusCode::Ok), ("ERROR", StatusCode::Error), ("UNSET", StatusCode::Unset)];
     let at = block.required("status_codes")?;
-    let listed = at.list();
-    if listed.is_empty() {
-        at.error("names no status code, expected `OK`, `ERROR`, `UNSET` or several of them");
-    }
-    Some(Rule::StatusCode { codes: listed.iter().filter_map(|at| at.one_of(&words)).collect() })
+    Some(Rule::StatusCode { codes: at.list().iter().filter_map(|at| at.one_of(&words)).collect() })
 }
 
 fn string_attribute(block: &mut Block<'_>) -> Option<Rule> {
@@ -260,9 +251,6 @@ fn composite(block: &mut Block<'_>) -> Option<Rule> {
     }
     let listed = block.get("rate_allocation").map(|at| at.list()).unwrap_or_default();
     let shares: Vec<_> = listed.iter().filter_map(|at| allocation(at, &names)).collect();
-    if subs.is_empty() {
-        block.at().error("has no sub-policies, so that it keeps nothing");
-    }
     let share = |name: &str| shares.iter().rev().find(|(of, _)| of == name).and_then(|(_, percent)| *percent);
     let shares = subs.iter().map(|sub| (sub.clone(), share(&sub.name))).collect();
     Some(Rule::Composite { total_spans_per_second: NonZeroU64::new(total?)?, shares })

@@ -82,7 +82,7 @@ const RECORDED: &[(&str, &str, bool, Ours)] = &[
         "cfg_numeric_unset",
         r#"policies: [{"name": "n", "type": "numeric_attribute", "numeric_attribute": {"key": "n"}}]"#,
         true,
-        Refused("`min_value`"),
+        Refused("give min_value"),
     ),
     (
         "cfg_ottl_empty",
