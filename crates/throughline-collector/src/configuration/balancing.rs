@@ -62,7 +62,7 @@ pub(super) fn exporter(at: &At<'_>) -> Option<LoadBalancingExporter> {
         protocol.finish();
     }
     let resolver = block.required("resolver").and_then(|at| resolver(&at, &UNSUPPORTED, 4317));
-    let words = [("traceID", Routing::TraceId), ("service", Routing::Service)];
+    let words = [("traceID", Routing::TraceId), ("service", Routing::Service), ("", Routing::TraceId)];
     let routing = block.get("routing_key").and_then(|at| at.one_of(&words)).unwrap_or_default();
     let retry = block.get("retry_on_failure").is_some().then(|| sending::retry(&mut block));
     sending::queue(&mut block);
