@@ -129,6 +129,12 @@ pub enum StartError {
     Thread(io::Error),
 }
 
+/// What is configured, else one receiver and everything into the store.
+fn topology(config: &Config) -> Topology {
+    let default = || Topology::store_everything(listeners::default_receiver(config));
+    config.topology.clone().unwrap_or_else(default)
+}
+
 impl Backend {
     /// Builds and runs a backend. Returns when the store has everything the journal had, or reports why it has not
     /// ([`Backend::readiness`]); requests are accepted before that already.
@@ -142,13 +148,11 @@ impl Backend {
     /// As [`Backend::start`], with the journal's files behind `fs`.
     async fn start_on(config: Config, fs: Arc<dyn Fs>) -> Result<Self, StartError> {
         let folder = Folder::open(&config.data)?;
-        let default = || Topology::store_everything(listeners::default_receiver(&config));
-        let topology = config.topology.clone().unwrap_or_else(default);
+        let topology = topology(&config);
         let opened = listeners::open(&topology).await?;
         let receivers = listeners::receivers(&topology, &opened);
         let addresses = listeners::addresses(&opened);
-        let names = topology.receivers.iter().map(|receiver| receiver.name.as_str());
-        let numbers = folder.number_receivers(names)?;
+        let numbers = folder.number_receivers(topology.receivers.iter().map(|of| of.name.as_str()))?;
         let topology = topology.numbered(&numbers);
         let memory = Limiters::open(&topology).map_err(StartError::Memory)?;
 
@@ -163,8 +167,7 @@ impl Backend {
         let listeners = listeners::serve_all(opened, &topology, &numbers, &intake, &config, &stop);
         // The sender of health lives in `keep`: waiting ends by a change.
         let _ = keep.health().wait_for(Health::is_settled).await;
-        let data = folder.path().display();
-        tracing::info!(?addresses, %data, durability = %config.durability, "receiving OTLP");
+        tracing::info!(?addresses, data = %folder.path().display(), durability = %config.durability, "receiving OTLP");
         let drain = Drain::of(&folder, &config);
         Ok(Self {
             addresses,

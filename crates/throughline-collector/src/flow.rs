@@ -77,9 +77,7 @@ const SHARDS: &[Figure] = &[
 type Count = (&'static str, &'static str, fn(&ExporterFigures) -> u64);
 
 const EXPORTERS: &[Count] = &[
-    ("otelcol_exporter_sent_spans", "Spans and log records that the backend has acknowledged.", |d| {
-        d.sent
-    }),
+    ("otelcol_exporter_sent_spans", "Spans and log records that the backend has acknowledged.", |d| d.sent),
     ("otelcol_exporter_send_failed_spans", "Spans and log records that the backend refused for good.", |d| {
         d.refused
     }),

@@ -253,8 +253,7 @@ fn check_manifest(folder: &Path, data: &DataFolder) -> Result<(), FolderError> {
 
 fn read_manifest(path: &Path) -> Result<Manifest, FolderError> {
     let text = fs::read(path).map_err(io_error("read", path))?;
-    serde_json::from_slice(&text)
-        .map_err(|source| FolderError::Manifest { path: path.to_path_buf(), source })
+    serde_json::from_slice(&text).map_err(|source| FolderError::Manifest { path: path.to_path_buf(), source })
 }
 
 /// A mistyped path must not fill somebody's home with segments. A file system's own `lost+found` is nobody's data.

@@ -62,66 +62,23 @@ pub struct Stats {
     pub promised: u64,
 }
 
+/// Adds figures by name: the pattern names every one of them, so that a new one cannot be forgotten.
+macro_rules! add {
+    ($all:ident, $other:ident, { $($figure:ident),* }) => {
+        let Stats { $($figure),* } = $other;
+        $($all.$figure += $figure;)*
+    };
+}
+
 /// Several shards together.
 impl AddAssign for Stats {
     fn add_assign(&mut self, other: Self) {
-        // By name, so that a new figure cannot be forgotten here.
-        let Self {
-            undecided,
-            decided,
-            remembered_sampled,
-            remembered_not_sampled,
-            records,
-            links,
-            bytes,
-            sampled,
-            not_sampled,
-            dropped,
-            evicted,
-            too_large,
-            overturned,
-            linked,
-            late_sampled,
-            late_not_sampled,
-            late_dropped,
-            failed_policies,
-            asked_past,
-            asked_dependants,
-            forgotten,
-            spilled,
-            wishes_sent,
-            wishes_refused,
-            links_left_out,
-            beyond_look_back,
-            promised,
-        } = other;
-        self.undecided += undecided;
-        self.decided += decided;
-        self.remembered_sampled += remembered_sampled;
-        self.remembered_not_sampled += remembered_not_sampled;
-        self.records += records;
-        self.links += links;
-        self.bytes += bytes;
-        self.sampled += sampled;
-        self.not_sampled += not_sampled;
-        self.dropped += dropped;
-        self.evicted += evicted;
-        self.too_large += too_large;
-        self.overturned += overturned;
-        self.linked += linked;
-        self.late_sampled += late_sampled;
-        self.late_not_sampled += late_not_sampled;
-        self.late_dropped += late_dropped;
-        self.failed_policies += failed_policies;
-        self.asked_past += asked_past;
-        self.asked_dependants += asked_dependants;
-        self.forgotten += forgotten;
-        self.spilled += spilled;
-        self.wishes_sent += wishes_sent;
-        self.wishes_refused += wishes_refused;
-        self.links_left_out += links_left_out;
-        self.beyond_look_back += beyond_look_back;
-        self.promised += promised;
+        add!(self, other, {
+            undecided, decided, remembered_sampled, remembered_not_sampled, records, links, bytes, sampled,
+            not_sampled, dropped, evicted, too_large, overturned, linked, late_sampled, late_not_sampled,
+            late_dropped, failed_policies, asked_past, asked_dependants, forgotten, spilled, wishes_sent,
+            wishes_refused, links_left_out, beyond_look_back, promised
+        });
     }
 }
 

@@ -121,11 +121,17 @@ fn run(states: &[Member], key: RoutingKey, request: &[u8]) -> (Vec<Vec<u8>>, Out
 fn a_resource_without_a_service_goes_by_the_empty_name() {
     let named = |name: Option<&str>| {
         let text = |text: &str| AnyValue { value: Some(any_value::Value::StringValue(text.to_owned())) };
-        let attribute = |name| KeyValue { key: "service.name".to_owned(), value: Some(text(name)), ..KeyValue::default() };
-        let resource = Resource { attributes: name.map(attribute).into_iter().collect(), ..Resource::default() };
+        let attribute = |name| KeyValue {
+            key: "service.name".to_owned(),
+            value: Some(text(name)),
+            ..KeyValue::default()
+        };
+        let resource =
+            Resource { attributes: name.map(attribute).into_iter().collect(), ..Resource::default() };
         let span = Span { trace_id: trace_id(1).to_vec(), span_id: vec![1; 8], ..Span::default() };
         let scope = ScopeSpans { spans: vec![span], ..ScopeSpans::default() };
-        let group = ResourceSpans { resource: Some(resource), scope_spans: vec![scope], ..ResourceSpans::default() };
+        let group =
+            ResourceSpans { resource: Some(resource), scope_spans: vec![scope], ..ResourceSpans::default() };
         ExportTraceServiceRequest { resource_spans: vec![group] }.encode_to_vec()
     };
     let ring = ring(4);
@@ -133,7 +139,11 @@ fn a_resource_without_a_service_goes_by_the_empty_name() {
         let request = named(name);
         let parts = split(&ring, RoutingKey::Service, Signal::Traces, &request, &[]).unwrap();
         let [part] = parts.as_slice() else { panic!("{name:?}: {parts:?}") };
-        assert_eq!((Some(part.member), &part.request, part.items), (ring.owner(b""), &request, 1), "{name:?}");
+        assert_eq!(
+            (Some(part.member), &part.request, part.items),
+            (ring.owner(b""), &request, 1),
+            "{name:?}"
+        );
     }
 }
 
