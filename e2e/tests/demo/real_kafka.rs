@@ -31,6 +31,8 @@ impl SecondWorker {
             .args(["demo-service", "payment-worker"])
             .env("KAFKA_BOOTSTRAP_SERVERS", demo.url("bootstrap"))
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", demo.url("otlp_http"))
+            // Nobody starts this one again: it must outlast a broker that takes its time to come back.
+            .env("CHECKOUT_DELIVERY_TIMEOUT_MS", "60000")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
