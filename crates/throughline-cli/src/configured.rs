@@ -35,7 +35,7 @@ pub(crate) enum Invalid {
     Problems { errors: Vec<Problem>, notes: Vec<Problem> },
 }
 
-/// The name under which the configuration's own listeners are complained about.
+/// The name under which our own block is complained about.
 const OURS: &str = "extensions::throughline";
 
 impl Configured {
@@ -56,6 +56,8 @@ impl Configured {
             Ok(config) => {
                 if files_are_there {
                     errors.extend(unusable_exporters(&loaded, &config));
+                    let peers = config.peers.as_ref().and_then(|peers| peers.check().err());
+                    errors.extend(peers.map(|error| loaded.about(OURS, error.to_string())));
                 }
                 Some(config)
             }

@@ -161,6 +161,7 @@ fn trigger_of(trigger: decision::Trigger) -> Trigger {
         decision::Trigger::Late => Trigger::Late,
         decision::Trigger::Link => Trigger::Link,
         decision::Trigger::Promise => Trigger::Promise,
+        decision::Trigger::Peer => Trigger::Peer,
         decision::Trigger::Shutdown => Trigger::Shutdown,
     }
 }

@@ -1,6 +1,7 @@
 //! From a checked [`Configuration`] to what runs: the one place that knows both. What the configuration may say and this
 //! build cannot do is refused here, by name, before anything starts; `validate` asks the same.
 
+mod peers;
 mod receiving;
 mod sending;
 
@@ -33,12 +34,14 @@ impl Config {
     pub fn adopt(configuration: &Configuration, defaults: Self) -> Result<Self, Vec<AdoptError>> {
         let mut adopting = Adopting { configuration, errors: Vec::new(), receivers: BTreeMap::new() };
         let topology = adopting.topology();
+        let ours = configuration.throughline();
+        let peers = adopting.peers(&ours);
         let Adopting { errors, .. } = adopting;
         if !errors.is_empty() {
             return Err(errors);
         }
-        let ours = configuration.throughline();
         let mut config = extended(defaults, &ours);
+        config.peers = peers;
         for exporter in configuration.exporters.values() {
             if let Exporter::Throughline(store) = exporter {
                 config.retention_age = store.retention_age.unwrap_or(config.retention_age);

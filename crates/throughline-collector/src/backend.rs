@@ -30,6 +30,7 @@ use crate::keep::{Health, Keep, Stop, Threads};
 use crate::ledger::Clerk;
 use crate::lines::Lines;
 use crate::memory::Limiters;
+use crate::peers::Peers;
 use crate::picture::{Picture, Standing};
 use crate::receive::Listener;
 use crate::sampler;
@@ -54,6 +55,7 @@ pub struct Backend {
     // Fields drop in this order: no connection, then no thread, then nobody holds the folder.
     listeners: JoinSet<()>,
     running: Running,
+    peers: Option<Arc<Peers>>,
     threads: Threads,
     clerk: Clerk,
     folder: Folder,
@@ -121,6 +123,19 @@ pub enum StartError {
         /// The cause.
         source: SettingError,
     },
+    /// The other nodes of the tier cannot be called, or cannot call.
+    #[error("extensions::throughline: {0}")]
+    Peers(SettingError),
+    /// The address at which peers call cannot be listened on.
+    #[error(
+        "cannot listen on {addr} for peers: {source}; choose another in extensions::throughline::peers::endpoint"
+    )]
+    PeersListen {
+        /// The address.
+        addr: SocketAddr,
+        /// The cause.
+        source: io::Error,
+    },
     /// How much memory there is, or is used, cannot be found out, which a `memory_limiter` needs.
     #[error("memory_limiter: {0}")]
     Memory(io::Error),
@@ -150,25 +165,24 @@ impl Backend {
         let folder = Folder::open(&config.data)?;
         let topology = topology(&config);
         let opened = listeners::open(&topology).await?;
-        let receivers = listeners::receivers(&topology, &opened);
-        let addresses = listeners::addresses(&opened);
+        let (receivers, addresses) = listeners::places(&topology, &opened);
         let numbers = folder.number_receivers(topology.receivers.iter().map(|of| of.name.as_str()))?;
         let topology = topology.numbered(&numbers);
         let memory = Limiters::open(&topology).map_err(StartError::Memory)?;
-
+        let peers = listeners::open_peers(&config).await?;
         let open::Opened { store, journal, keep, built, ledger } =
             open::Opened::open(&folder, &config, topology.clone(), fs).await?;
         let threads = keep.start().map_err(StartError::Thread)?;
-        let (lines, running) = built.start(&config)?;
+        let (lines, running) = built.start(&config, peers.as_ref().map(|(peers, _)| peers))?;
         // Before anything new comes: an exporter that it does not name is a new one.
         let clerk = open::begin_books(ledger).await?;
         let intake = Arc::new(Intake::new(journal.clone(), Arc::clone(&lines), memory, &config.limits));
         let stop = watch::Sender::new(false);
-        let listeners = listeners::serve_all(opened, &topology, &numbers, &intake, &config, &stop);
-        // The sender of health lives in `keep`: waiting ends by a change.
+        let mut listeners = listeners::serve_all(opened, &topology, &numbers, &intake, &config, &stop);
+        let peers = listeners::serve_peers(peers, &mut listeners, &lines, &journal, &stop);
+        // Its sender lives in `keep`: waiting ends by a change.
         let _ = keep.health().wait_for(Health::is_settled).await;
         tracing::info!(?addresses, data = %folder.path().display(), durability = %config.durability, "receiving OTLP");
-        let drain = Drain::of(&folder, &config);
         Ok(Self {
             addresses,
             receivers,
@@ -178,9 +192,10 @@ impl Backend {
             store,
             journal,
             stop,
-            drain,
+            drain: Drain::of(&folder, &config),
             listeners,
             running,
+            peers,
             threads,
             clerk,
             folder,
@@ -225,6 +240,7 @@ impl Backend {
             intake: Arc::clone(&self.intake),
             lines: Arc::clone(&self.lines),
             keep: Arc::clone(&self.keep),
+            peers: self.peers.clone(),
         }
     }
 
@@ -261,6 +277,7 @@ impl Backend {
             drain,
             mut listeners,
             running,
+            peers,
             threads,
             clerk,
             folder,
@@ -271,6 +288,9 @@ impl Backend {
         while listeners.join_next().await.is_some() {}
         drop(intake);
         running.drain(drain.undecided, drain.limit).await;
+        if let Some(peers) = peers {
+            peers.drain(drain.limit).await;
+        }
         let closing = move || close(folder, threads, &keep, clerk, &journal, (store, lines));
         if tokio::task::spawn_blocking(closing).await.is_err() {
             tracing::error!("shutdown panicked; the next start recovers");
@@ -310,6 +330,7 @@ pub struct Probe {
     intake: Arc<Intake>,
     lines: Arc<Lines>,
     keep: Arc<Keep>,
+    peers: Option<Arc<Peers>>,
 }
 
 impl Probe {
@@ -328,6 +349,9 @@ impl Probe {
             in_flight,
         );
         self.lines.write(&mut page);
+        if let Some(peers) = &self.peers {
+            peers.write(&mut page);
+        }
         self.keep.write(&mut page);
         let mut series = intake.series().lock().unwrap_or_else(PoisonError::into_inner);
         page.single("throughline_metric_series", Kind::Gauge, "Metric series in memory.", series.len());

@@ -26,6 +26,8 @@ use crate::intake::wall_clock;
 use crate::keep::{Feeds, Keep};
 use crate::lines::Lines;
 use crate::outlet::Outlet;
+use crate::peers::Peers;
+use crate::sampler::elsewhere::Elsewhere;
 use crate::sampler::{self, Sampler};
 use crate::topology::{End, Exporter, ExporterSettings, Pipeline, Topology};
 
@@ -163,8 +165,16 @@ pub(crate) fn restore(now: Now, lines: &Lines, journal: &Journal, shards: &mut [
 
 impl Built {
     /// Starts the shards and the exporters.
-    pub(crate) fn start(self, config: &Config) -> Result<(Arc<Lines>, Running), StartError> {
+    pub(crate) fn start(
+        self,
+        config: &Config,
+        peers: Option<&Arc<Peers>>,
+    ) -> Result<(Arc<Lines>, Running), StartError> {
         let Self { lines, shards, settings, next } = self;
+        for (sampler, peers) in lines.samplers.iter().flat_map(|sampler| peers.map(|peers| (sampler, peers)))
+        {
+            sampler.connect(Arc::clone(peers) as Arc<dyn Elsewhere>);
+        }
         let mut running = Running { samplers: Vec::new(), exporters: Vec::new(), resolvers: JoinSet::new() };
         for (sampler, shards) in lines.samplers.iter().zip(shards) {
             running.samplers.push(sampler.start(shards, next).map_err(StartError::Thread)?);

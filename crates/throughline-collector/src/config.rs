@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use throughline_journal::Durability;
 
+use crate::peers::PeerSettings;
 use crate::topology::Topology;
 
 const MIB: usize = 1024 * 1024;
@@ -45,6 +46,8 @@ pub struct Config {
     pub shards: usize,
     /// After a restart no trace is decided sooner than this: clients are still sending what was not acknowledged. Default 5 s.
     pub grace: Duration,
+    /// The other nodes of the tier, if this is one of several. Default none.
+    pub peers: Option<PeerSettings>,
     /// Where `debug` exporters write. Default nowhere: who prints is the caller's to say.
     pub debug_output: fn() -> Box<dyn io::Write + Send>,
     /// What one peer, and all peers together, may ask for.
@@ -107,6 +110,7 @@ impl Default for Config {
             topology: None,
             shards: std::thread::available_parallelism().map_or(1, usize::from),
             grace: Duration::from_secs(5),
+            peers: None,
             debug_output: || Box::new(io::sink()),
             limits: Limits::default(),
         }

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use self::checkpoint::Checkpoint;
 use self::queue::{Queue, Unit};
 use self::read_back::{Full, Request, Source, read_back};
-pub(crate) use self::sending::Destination;
+pub(crate) use self::sending::{Destination, random};
 use self::sending::{Job, Sending};
 
 /// Between two attempts to read a journal whose disk does not answer.

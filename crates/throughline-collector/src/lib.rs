@@ -4,6 +4,7 @@
 //! journal, the answer goes out once the journal says it is durable. Then `lines` hands it to every pipeline of its
 //! receiver: to a `sampler`, whose decisions go through the journal to their outlets; to a `delivery`, which exports; to
 //! `keep`, where `pipeline` decides what its threads do next, which is to index it in the store and announce its traces.
+//! What a kept trace means for traces of other nodes goes to `peers`.
 //! `ledger` lets the journal use again what nobody needs. Metrics leave at intake, for `series`.
 //!
 //! What runs is a [`topology`], by default everything into the store; [`configuration`] reads the OpenTelemetry
@@ -31,6 +32,7 @@ mod ledger;
 mod lines;
 mod memory;
 mod outlet;
+mod peers;
 mod picture;
 mod pipeline;
 mod receive;
@@ -43,6 +45,7 @@ pub use adopt::AdoptError;
 pub use backend::{Addresses, Backend, Probe, StartError};
 pub use config::{Config, DataFolder, Limits};
 pub use folder::{FolderError, default_data_folder};
+pub use peers::PeerSettings;
 pub use picture::{ExporterFigures, Held, Links, Picture, SamplerFigures, Standing};
 pub use receive::Listener;
 pub use throughline_journal::Durability;

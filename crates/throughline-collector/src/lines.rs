@@ -17,6 +17,7 @@ use crate::delivery::queue::Unit;
 use crate::delivery::read_back::Source;
 use crate::keep::Keep;
 use crate::outlet::Outlet;
+use crate::peers::{Keep as Wishes, Mark, Wished};
 use crate::pipeline::Durable;
 use crate::sampler::record::Decided;
 use crate::sampler::{Parts, Sampler, keys};
@@ -136,7 +137,8 @@ impl Lines {
                 self.restore_request(position, intake, Signal::Logs, record.keys.len() as u64);
             }
             RecordKind::Decisions => self.restore_decisions(now, record, shards),
-            RecordKind::ExporterAcknowledgement | RecordKind::Mark => {}
+            RecordKind::Mark => self.restore_mark(now, record, shards),
+            RecordKind::ExporterAcknowledgement => {}
         }
     }
 
@@ -158,6 +160,29 @@ impl Lines {
         }
         if let Some(keep) = self.keep.as_ref().filter(|keep| keep.feeds().take(intake, signal)) {
             keep.restored(unit);
+        }
+    }
+
+    /// What a peer was promised in an earlier life.
+    fn restore_mark(&self, now: Now, record: &OwnedRecord, shards: &mut [Vec<Shard>]) {
+        let Wishes { pipeline, wishes } = match Mark::decode(&record.payload) {
+            Ok(Some(Mark::Wishes(keep))) => keep,
+            Ok(None) => return,
+            Err(error) => {
+                let position = record.position.0;
+                return tracing::error!(position, %error, "wishes of a peer cannot be read");
+            }
+        };
+        let named = |sampler: &&Arc<Sampler>| sampler.pipeline == pipeline;
+        let Some((at, sampler)) = self.samplers.iter().enumerate().find(|(_, it)| named(it)) else { return };
+        let Some(look_back) = sampler.look_back() else { return };
+        for Wished { wish, age } in wishes {
+            let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+            let wall = UnixNanos(record.arrived.saturating_sub(age));
+            let shard = shards.get_mut(at).and_then(|shards| shards.get_mut(sampler.owner(wish.trace())));
+            if let Some(shard) = shard.filter(|_| now.wall.since(wall) <= look_back.as_nanos() as i128) {
+                shard.keep(Now { wall, ..now }, wish);
+            }
         }
     }
 

@@ -104,7 +104,7 @@ impl Receiver {
 
     /// Whether whoever sent this may.
     fn admit(&self, headers: &::http::HeaderMap) -> Result<(), Refusal> {
-        self.gate.guard.as_ref().map_or(Ok(()), |guard| guard.check(headers))
+        self.gate.admit(headers)
     }
 }
 

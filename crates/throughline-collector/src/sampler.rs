@@ -111,7 +111,6 @@ impl Sampler {
     }
 
     /// Says who owns what is not this process's: once, before [`Sampler::start`].
-    #[cfg_attr(not(test), expect(dead_code, reason = "the seam comes before those who use it"))]
     pub(crate) fn connect(&self, elsewhere: Arc<dyn Elsewhere>) {
         // A second one would be a mistake of this crate; the first stays.
         let _ = self.elsewhere.set(elsewhere);
@@ -187,15 +186,15 @@ impl Sampler {
                 Some(elsewhere) => elsewhere.take(&self.pipeline, wish),
                 None => Some(wish),
             };
-            ours.into_iter().for_each(|wish| self.wish(wish));
+            ours.into_iter().for_each(|wish| self.wish(wish, Duration::ZERO));
         }
     }
 
-    /// Takes a wish for a trace of this process.
-    pub(crate) fn wish(&self, wish: Wish) {
+    /// Takes a wish for a trace of this process, made so long ago.
+    pub(crate) fn wish(&self, wish: Wish, age: Duration) {
         if let Some(seat) = self.seats.get(self.owner(wish.trace())) {
             self.unsettled.fetch_add(1, Ordering::AcqRel);
-            seat.tell(Message::Keep(wish));
+            seat.tell(Message::Keep(wish, age));
         }
     }
 
@@ -223,6 +222,11 @@ impl Sampler {
     /// The last decision on a trace, as far back as the journal reaches.
     pub(crate) fn decision(&self, trace: TraceId) -> Option<Decision> {
         self.history().last_decision(trace)
+    }
+
+    /// How far back linked traces reach; `None` if links are not followed.
+    pub(crate) fn look_back(&self) -> Option<Duration> {
+        self.plan.links().map(|links| links.look_back)
     }
 
     pub(crate) fn history(&self) -> JournalHistory<'_> {

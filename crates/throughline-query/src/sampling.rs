@@ -79,6 +79,8 @@ pub enum Trigger {
     Link,
     /// A linked trace was kept before any span of this one came.
     Promise,
+    /// Another node of the tier said so.
+    Peer,
     /// The process stopped.
     Shutdown,
 }
@@ -117,6 +119,7 @@ impl Trigger {
             Self::Late => "late",
             Self::Link => "link",
             Self::Promise => "promise",
+            Self::Peer => "peer",
             Self::Shutdown => "shutdown",
         }
     }
@@ -174,6 +177,7 @@ impl Decision {
             Trigger::Late => "on a late span",
             Trigger::Link => "when the linked trace was kept",
             Trigger::Promise => "when the linked trace was kept, before a span of this one came",
+            Trigger::Peer => "when another node of the tier, which has spans of it too, told of it",
             Trigger::Shutdown => "when the process stopped",
         };
         Some(format!("decided {when}"))

@@ -61,6 +61,8 @@ pub enum Trigger {
     /// Another trace's link, before any span of this one came: it says what is to happen once they come. An explicit `drop`
     /// is still stronger then.
     Promise,
+    /// Another node's word: it keeps the trace, or dropped it, or held facts that made a policy say yes.
+    Peer,
     /// Shutdown.
     Shutdown,
 }
@@ -147,6 +149,15 @@ pub struct Past {
     pub facts: TraceFacts,
 }
 
+/// What another node holds of a trace, or this one. Nothing at all: both are `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// How it was decided, and how many links away it is kept.
+    pub decided: Option<(Verdict, Reason, Option<u8>)>,
+    /// What its spans there say, those of a trace that is kept or dropped left out: they change nothing.
+    pub facts: Option<TraceFacts>,
+}
+
 /// Who knows what lies beyond a shard's memory: the journal, another node. It knows every decision that earlier calls of
 /// `poll` handed out; of records it may know those up to any point, also ones that the shard has not been handed yet.
 pub trait History {
@@ -154,4 +165,8 @@ pub trait History {
     fn past(&mut self, trace: TraceId) -> Option<Past>;
     /// The traces known to link to this one, at most `limit`.
     fn dependants(&mut self, trace: TraceId, limit: usize) -> Vec<TraceId>;
+    /// Another node may hold spans of it that came before this time: it is to be asked before the trace is decided here.
+    fn elsewhere(&mut self, _trace: TraceId) -> Option<UnixNanos> {
+        None
+    }
 }

@@ -32,15 +32,7 @@ pub(super) fn otlp_http(http: &written::OtlpHttpExporter) -> Result<Exporter, St
 }
 
 pub(super) fn load_balancing(balancing: &written::LoadBalancingExporter) -> Result<Exporter, String> {
-    let resolver = match &balancing.resolver {
-        written::Resolver::Static(hosts) => ResolverSettings::Static { hostnames: hosts.clone() },
-        written::Resolver::Dns(dns) => ResolverSettings::Dns {
-            hostname: dns.hostname.clone(),
-            port: dns.port,
-            interval: dns.interval,
-            timeout: dns.timeout,
-        },
-    };
+    let resolver = resolver(&balancing.resolver);
     let routing_key = match balancing.routing {
         written::Routing::TraceId => RoutingKey::TraceId,
         written::Routing::Service => RoutingKey::Service,
@@ -56,6 +48,18 @@ pub(super) fn kafka(kafka: &written::KafkaExporter) -> Result<Exporter, String> 
     let in_flight = usize::try_from(kafka.in_flight).unwrap_or(usize::MAX).max(1);
     let settings = ExporterSettings::Kafka(Box::new(kafka.clone()));
     Ok(Exporter { name: String::new(), in_flight, retry: retrying(&kafka.retry), settings })
+}
+
+pub(super) fn resolver(resolver: &written::Resolver) -> ResolverSettings {
+    match resolver {
+        written::Resolver::Static(hosts) => ResolverSettings::Static { hostnames: hosts.clone() },
+        written::Resolver::Dns(dns) => ResolverSettings::Dns {
+            hostname: dns.hostname.clone(),
+            port: dns.port,
+            interval: dns.interval,
+            timeout: dns.timeout,
+        },
+    }
 }
 
 pub(super) fn file(file: &written::FileExporter) -> Result<Exporter, String> {
@@ -160,7 +164,7 @@ fn settings(
     })
 }
 
-fn tls(tls: &written::ClientTls) -> TlsSettings {
+pub(super) fn tls(tls: &written::ClientTls) -> TlsSettings {
     let pem = |pem: &written::Pem| match pem {
         written::Pem::File(file) => Pem::File(file.clone()),
         written::Pem::Text(text) => Pem::Text(text.clone()),

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use throughline_journal::Journal;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -12,6 +13,8 @@ use super::{Addresses, StartError};
 use crate::config::Config;
 use crate::configuration::Cors;
 use crate::intake::{Entrance, Intake};
+use crate::lines::Lines;
+use crate::peers::{Door, OpenError, Peers};
 use crate::receive::{Bound, Gate, Listener, Receiver, bind, serve};
 use crate::topology::{self, Server, Topology, Web};
 
@@ -69,15 +72,20 @@ async fn listen(which: Listener, addr: SocketAddr) -> Result<Bound, StartError> 
 }
 
 /// The first of each kind.
-pub(super) fn addresses(opened: &[Opened]) -> Addresses {
+fn addresses(opened: &[Opened]) -> Addresses {
     let first = |which| {
         opened.iter().map(|it| &it.bound).find(|bound| bound.which == which).map(|bound| bound.address)
     };
     Addresses { grpc: first(Listener::Grpc), http: first(Listener::Http) }
 }
 
+/// Where each receiver listens, by its name, and the first of each kind.
+pub(super) fn places(topology: &Topology, opened: &[Opened]) -> (Vec<(String, Addresses)>, Addresses) {
+    (receivers(topology, opened), addresses(opened))
+}
+
 /// Those of each receiver, by its name.
-pub(super) fn receivers(topology: &Topology, opened: &[Opened]) -> Vec<(String, Addresses)> {
+fn receivers(topology: &Topology, opened: &[Opened]) -> Vec<(String, Addresses)> {
     let listening = |(index, receiver): (u16, &topology::Receiver)| {
         let of = |which| {
             let fits = |it: &&Opened| it.index == index && it.bound.which == which;
@@ -86,6 +94,30 @@ pub(super) fn receivers(topology: &Topology, opened: &[Opened]) -> Vec<(String, 
         (receiver.name.clone(), Addresses { grpc: of(Listener::Grpc), http: of(Listener::Http) })
     };
     (0_u16..).zip(&topology.receivers).map(listening).collect()
+}
+
+/// Listens for the other nodes of the tier, if there are any, and finds out who they are.
+pub(super) async fn open_peers(config: &Config) -> Result<Option<(Arc<Peers>, Door)>, StartError> {
+    let Some(settings) = config.peers.clone() else { return Ok(None) };
+    let addr = settings.listen;
+    match Peers::open(settings).await {
+        Ok(opened) => Ok(Some(opened)),
+        Err(OpenError::Setting(error)) => Err(StartError::Peers(error)),
+        Err(OpenError::Listen(source)) => Err(StartError::PeersListen { addr, source }),
+    }
+}
+
+/// Answers them, until `stop` turns true.
+pub(super) fn serve_peers(
+    opened: Option<(Arc<Peers>, Door)>,
+    tasks: &mut JoinSet<()>,
+    lines: &Arc<Lines>,
+    journal: &Journal,
+    stop: &watch::Sender<bool>,
+) -> Option<Arc<Peers>> {
+    let (peers, door) = opened?;
+    tasks.spawn(door.serve(peers.answer_with(lines, journal), stop.subscribe()));
+    Some(peers)
 }
 
 /// Serves them all, and watches over memory, until `stop` turns true. `numbers` are those of the receivers in the journal.

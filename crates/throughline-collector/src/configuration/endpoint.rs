@@ -68,7 +68,7 @@ impl HostPort {
     }
 
     /// `host:port` to connect to; `port` where none is written.
-    pub(super) fn to_reach(text: &str, port: Option<u16>) -> Result<Self, String> {
+    pub(crate) fn to_reach(text: &str, port: Option<u16>) -> Result<Self, String> {
         let text =
             text.strip_prefix("dns:///").or_else(|| text.strip_prefix("passthrough:///")).unwrap_or(text);
         if text.starts_with("unix:") {

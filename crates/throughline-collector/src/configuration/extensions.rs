@@ -60,9 +60,10 @@ pub struct Throughline {
 pub struct Peers {
     /// `endpoint`: where this node is called by the others.
     pub endpoint: HostPort,
-    /// `advertise`: what the others know this node as; `None`: it is found among the resolved addresses.
-    pub advertise: Option<HostPort>,
-    /// `static` or `dns`: all nodes, this one included. Ports are those of `endpoint`s.
+    /// `advertise`: which of the resolved names this node is; `None`: the one with an address of this machine.
+    pub advertise: Option<String>,
+    /// `static` or `dns`: all nodes, this one included, as the fronts' `loadbalancing` has them: their ring is made of the
+    /// same names. They are called at these hosts, at `endpoint`'s port.
     pub resolver: Resolver,
     /// `token`: what callers must show. The same on all nodes.
     pub token: String,
@@ -219,10 +220,14 @@ fn endpoint(block: &mut Block<'_>, key: &'static str) -> Option<HostPort> {
 
 fn peers(at: &At<'_>) -> Option<Peers> {
     let mut block = at.block()?;
-    let endpoint = block.required("endpoint").and_then(|at| at.text_with(HostPort::to_listen));
-    let advertise = block.get("advertise").and_then(|at| at.text_with(|text| HostPort::to_reach(text, None)));
-    let port = endpoint.as_ref().map_or(4319, |endpoint| endpoint.port).max(1);
-    let resolver = block.required("resolver").and_then(|at| balancing::resolver(&at, &[], port));
+    let callable = |text: &str| match HostPort::to_listen(text)? {
+        HostPort { port: 0, .. } => Err(format!("is `{text}`, but the other nodes have to know the port")),
+        endpoint => Ok(endpoint),
+    };
+    let endpoint = block.required("endpoint").and_then(|at| at.text_with(callable));
+    let name = |text: &str| HostPort::to_reach(text, Some(1)).map(|_| text.to_owned());
+    let advertise = block.get("advertise").and_then(|at| at.text_with(name));
+    let resolver = block.required("resolver").and_then(|at| balancing::resolver(&at, &[], 4317));
     let token = block.required("token").and_then(|at| at.filled());
     let timeout = block.get("timeout").and_then(|at| at.some_time()).unwrap_or(Duration::from_secs(1));
     let mut server_tls = None;

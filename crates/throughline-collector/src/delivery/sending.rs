@@ -122,7 +122,7 @@ fn lost(delivery: &Delivery, items: u64, why: &str) {
 }
 
 /// A number in [0, 1) for the jitter, from the standard library's randomly seeded hasher.
-fn random() -> f64 {
+pub(crate) fn random() -> f64 {
     use std::hash::{BuildHasher, RandomState};
     let bits = RandomState::new().hash_one(0_u8) >> 11;
     bits as f64 / (1_u64 << 53) as f64

@@ -1,9 +1,10 @@
 //! OTLP out: one request over gRPC or HTTP, one [`Outcome`]. hyper and our own five bytes of framing; nothing is decoded.
 //!
-//! `endpoint` is where requests go, `connection` keeps connections open, `grpc` and `http` make a request and read an
+//! `call` posts what is not OTLP over the same connections; `endpoint` is where requests go, `connection` keeps connections open, `grpc` and `http` make a request and read an
 //! answer without doing either. Nothing is queued here and nothing tried again, but for a connection that turns out to
 //! have been closed while it was idle.
 
+mod call;
 mod connection;
 mod endpoint;
 mod framed;
@@ -24,6 +25,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use throughline_otlp::{Signal, json};
 
+pub(crate) use self::call::{CallSettings, Caller};
 use self::connection::{Connections, Failure, Payload, Sender};
 use self::endpoint::Endpoint;
 use super::tls::TlsSettings;
@@ -254,12 +256,12 @@ impl OtlpExporter {
 
     async fn exchange(&self, route: &Route, signal: Signal, request: Request<Payload>) -> Outcome {
         let broken = |error: &dyn fmt::Display| Outcome::unreachable(format!("{}: {error}", route.endpoint));
-        let (response, connection) = match self.answered(route, request).await {
+        let (response, connection) = match route.answered(request).await {
             Ok(answered) => answered,
             Err(failure) => return broken(&failure),
         };
         let (head, body) = response.into_parts();
-        let (answer, trailers) = match answer(body).await {
+        let (answer, trailers) = match answer(body, ANSWER_BYTES).await {
             Ok(answer) => answer,
             Err(error) => return broken(&connection::described(&error)),
         };
@@ -269,24 +271,22 @@ impl OtlpExporter {
             Protocol::Http(_) => http::outcome(&head, &answer, signal, SystemTime::now()),
         }
     }
+}
 
+impl Route {
     /// The head of the answer. A connection that was idle may have been closed by the other side just then: that is
     /// found out by using it, and another is used in its place, once.
-    async fn answered(
-        &self,
-        route: &Route,
-        request: Request<Payload>,
-    ) -> Result<(Response<Incoming>, Sender), Failure> {
+    async fn answered(&self, request: Request<Payload>) -> Result<(Response<Incoming>, Sender), Failure> {
         let (head, body) = request.into_parts();
         let mut replaced = false;
         loop {
-            let (mut connection, origin) = route.connections.take().await?;
+            let (mut connection, origin) = self.connections.take().await?;
             let request =
-                connection.addressed(Request::from_parts(head.clone(), body.clone()), &route.endpoint);
+                connection.addressed(Request::from_parts(head.clone(), body.clone()), &self.endpoint);
             match connection.send(request).await {
                 Ok(response) => return Ok((response, connection)),
                 Err(error) => {
-                    route.connections.forget().await;
+                    self.connections.forget().await;
                     if replaced || origin == connection::Origin::New {
                         return Err(Failure::Broken(error));
                     }
@@ -297,16 +297,16 @@ impl OtlpExporter {
     }
 }
 
-/// The answer's body and trailers. One too long to be an export response is read to its end, as the status stands behind
+/// The answer's body and trailers. One longer than what is waited for is read to its end, as the status stands behind
 /// it, and not kept.
-async fn answer(mut body: Incoming) -> Result<(Vec<u8>, Option<HeaderMap>), hyper::Error> {
+async fn answer(mut body: Incoming, limit: usize) -> Result<(Vec<u8>, Option<HeaderMap>), hyper::Error> {
     let (mut whole, mut length, mut trailers) = (Vec::new(), 0, None);
     while !body.is_end_stream() {
         let Some(frame) = body.frame().await else { break };
         match frame?.into_data() {
             Ok(data) => {
                 length += data.len();
-                if length <= ANSWER_BYTES {
+                if length <= limit {
                     whole.extend_from_slice(&data);
                 } else {
                     whole = Vec::new();

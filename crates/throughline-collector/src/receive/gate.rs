@@ -1,16 +1,20 @@
 //! What stands before a listener's requests: certificates and tokens, read at start and again while it runs.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 
 use super::Listener;
 use super::guard::Guard;
+use super::stream::Stream;
 use super::tls::Certificates;
 use crate::counters::PerListener;
 use crate::export::SettingError;
+use crate::refusal::Refusal;
 use crate::topology::Server;
 
 /// How soon a token that is added to or taken from a file counts.
@@ -29,6 +33,18 @@ impl Gate {
         let certificates = server.tls.as_ref().map(|tls| Certificates::open(which, tls)).transpose()?;
         let guard = server.authenticator.as_ref().map(Guard::open).transpose()?;
         Ok(Self { certificates: certificates.map(Arc::new), guard: guard.map(Arc::new) })
+    }
+
+    /// Whether whoever shows these headers may come in.
+    pub(crate) fn admit(&self, headers: &::http::HeaderMap) -> Result<(), Refusal> {
+        self.guard.as_ref().map_or(Ok(()), |guard| guard.check(headers))
+    }
+
+    /// The stream that requests come over: behind a TLS handshake if there are certificates, done by then.
+    pub(crate) async fn secure(&self, stream: TcpStream, by: Instant) -> io::Result<Stream> {
+        let Some(certificates) = &self.certificates else { return Ok(Stream::Plain(stream)) };
+        let secured = timeout_at(by, certificates.acceptor().accept(stream)).await;
+        secured.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map(|it| Stream::Tls(Box::new(it)))
     }
 
     /// Whether anybody who reaches the listener may send.

@@ -19,7 +19,7 @@ use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::stream::Stream;
@@ -207,12 +207,10 @@ impl Connection {
 /// The stream that requests come over: behind a TLS handshake if the listener has certificates. `None` if that failed or
 /// was not done in time.
 async fn secured(which: Listener, receiver: &Shared, stream: TcpStream, by: Instant) -> Option<Stream> {
-    let Some(certificates) = &receiver.gate.certificates else { return Some(Stream::Plain(stream)) };
     let peer = stream.peer_addr().ok();
-    let error = match timeout_at(by, certificates.acceptor().accept(stream)).await {
-        Ok(Ok(stream)) => return Some(Stream::Tls(Box::new(stream))),
-        Ok(Err(error)) => error,
-        Err(_) => io::ErrorKind::TimedOut.into(),
+    let error = match receiver.gate.secure(stream, by).await {
+        Ok(stream) => return Some(stream),
+        Err(error) => error,
     };
     receiver.entrance.counters.fail_handshake();
     tracing::debug!(%error, ?peer, listener = %which, "TLS handshake failed");

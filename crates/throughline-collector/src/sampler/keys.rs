@@ -43,17 +43,22 @@ pub(crate) fn push_holds(keys: &mut Keys, trace: TraceId, count: u32) {
     keys.push(trace.bytes(), &[HOLDS, a, b, c, d]);
 }
 
+/// A span of the trace `by` links to `target`.
+pub(crate) fn push_linked_by(keys: &mut Keys, target: TraceId, by: TraceId) {
+    let mut value = [LINKED_BY; 17];
+    if let Some(id) = value.get_mut(1..) {
+        id.copy_from_slice(&by.bytes());
+    }
+    keys.push(target.bytes(), &value);
+}
+
 /// The keys of a request whose facts are these.
 pub(crate) fn of_facts(facts: &[TraceFacts]) -> Keys {
     let mut keys = Keys::default();
     for fact in facts {
         push_holds(&mut keys, fact.trace, fact.spans);
         for target in &fact.links {
-            let mut value = [LINKED_BY; 17];
-            if let Some(by) = value.get_mut(1..) {
-                by.copy_from_slice(&fact.trace.bytes());
-            }
-            keys.push(target.bytes(), &value);
+            push_linked_by(&mut keys, *target, fact.trace);
         }
     }
     keys

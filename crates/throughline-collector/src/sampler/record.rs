@@ -163,6 +163,7 @@ fn trigger_code(trigger: Trigger) -> u8 {
         Trigger::Link => 7,
         Trigger::Shutdown => 8,
         Trigger::Promise => 9,
+        Trigger::Peer => 10,
     }
 }
 
@@ -253,6 +254,7 @@ impl<'a> Reader<'a> {
             7 => Trigger::Link,
             8 => Trigger::Shutdown,
             9 => Trigger::Promise,
+            10 => Trigger::Peer,
             code => return Err(DecidedError::Unknown { what: "trigger", code }),
         })
     }

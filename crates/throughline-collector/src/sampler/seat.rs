@@ -6,8 +6,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use throughline_journal::{Record, RecordKind};
+use throughline_otlp::UnixNanos;
 use throughline_sampling::decision::{Trigger, Verdict, Wish};
-use throughline_sampling::facts::TraceFacts;
+use throughline_sampling::facts::{Now, TraceFacts};
 use throughline_sampling::shard::Stats;
 
 use super::Sampler;
@@ -26,8 +27,8 @@ const RETRY_EVERY: Duration = Duration::from_millis(100);
 pub(crate) enum Message {
     /// A durable request: this shard's part of it, perhaps nothing.
     Arrived { position: u64, facts: Vec<TraceFacts> },
-    /// A link from a trace that is kept.
-    Keep(Wish),
+    /// A link from a trace that is kept, and how long ago that was found.
+    Keep(Wish, Duration),
     /// The record of this number is durable.
     Durable(u64),
     /// It was not appended.
@@ -132,7 +133,7 @@ impl Seat {
         loop {
             let (messages, stop) = self.wait(sampler, &desk, decide_at, stopping);
             for message in messages {
-                unsettled += usize::from(matches!(message, Message::Keep(_)));
+                unsettled += usize::from(matches!(message, Message::Keep(..)));
                 hear(sampler, &mut desk, message);
             }
             let now = sampler.now();
@@ -230,7 +231,11 @@ fn hear(sampler: &Sampler, desk: &mut Desk, message: Message) {
             desk.arrived(sampler.now(), position, &facts);
             sampler.waiting.fetch_sub(facts.len(), Ordering::Relaxed);
         }
-        Message::Keep(wish) => desk.keep(sampler.now(), wish),
+        Message::Keep(wish, age) => {
+            let now = sampler.now();
+            let wished = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+            desk.keep(Now { wall: UnixNanos(now.wall.0.saturating_sub(wished)), ..now }, wish);
+        }
         Message::Durable(number) => desk.durable(number),
         Message::Refused(write) => desk.refused(*write),
         Message::Settled => {}

@@ -35,6 +35,19 @@ impl Endpoint {
         }
     }
 
+    /// A server, at its root.
+    pub(super) fn at(host: &str, port: u16, scheme: Scheme) -> Result<Self, SettingError> {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let authority =
+            if bare.contains(':') { format!("[{bare}]:{port}") } else { format!("{bare}:{port}") };
+        endpoint("endpoint", host, &authority, scheme, PathAndQuery::from_static("/"), None)
+    }
+
+    /// The same server at another path.
+    pub(super) fn with_path(&self, path: PathAndQuery) -> Self {
+        Self { path, ..self.clone() }
+    }
+
     pub(super) fn same_server(&self, other: &Self) -> bool {
         (&self.host, self.port, self.scheme) == (&other.host, other.port, other.scheme)
     }

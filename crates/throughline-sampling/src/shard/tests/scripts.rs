@@ -103,6 +103,7 @@ fn told((time, decision): &(Duration, Decision)) -> String {
         Trigger::Late => "late",
         Trigger::Link => "link",
         Trigger::Promise => "promise",
+        Trigger::Peer => "peer",
         Trigger::Shutdown => "shutdown",
     };
     let hops = decision.hops.map_or(String::new(), |hops| format!(", {hops} hops"));
