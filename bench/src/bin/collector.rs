@@ -190,10 +190,10 @@ impl Which {
                 Shape::Interleaved { apart },
                 saturated(5),
                 9,
-                4,
+                3,
             ),
             Self::Whole => {
-                ("whole, wait 5 s, saturated", Tier::Sampling(seconds(5)), Shape::Whole, saturated(5), 9, 4)
+                ("whole, wait 5 s, saturated", Tier::Sampling(seconds(5)), Shape::Whole, saturated(5), 9, 3)
             }
             Self::Wait => (
                 "interleaved, wait 30 s, 55,000 spans/s",
@@ -376,7 +376,8 @@ fn only_load(arguments: &LoadArgs) -> Result<(), Box<dyn Error>> {
     let requests = Requests::new(shape, now, arguments.more_bytes);
     let length = Duration::from_secs(arguments.seconds);
     let pace = arguments.rate.map_or(Pace::Saturated { at_most: f64::INFINITY }, Pace::Steady);
-    let load = Load { to: arguments.to, pace, length, in_flight, connections };
+    let warm_up = (Duration::ZERO, 0);
+    let load = Load { to: arguments.to, pace, warm_up, window: length, in_flight, connections };
     let sent = runtime()?.block_on(load::send(Arc::new(requests), load, Arc::new(AtomicU64::new(0))))?;
     let last = sent.acks.iter().map(|ack| ack.at).max().unwrap_or_default();
     let latency = |share| sent.latency(share, Duration::ZERO, Duration::MAX);

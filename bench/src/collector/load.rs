@@ -27,6 +27,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// gRPC's RESOURCE_EXHAUSTED and UNAVAILABLE: try again.
 const RETRYABLE: [&str; 2] = ["8", "14"];
 
+/// Longest that a warm-up waits for its spans.
+pub const FILLING: Duration = Duration::from_secs(60);
+
 /// Spans a second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pace {
@@ -46,8 +49,10 @@ pub struct Load {
     pub to: SocketAddr,
     /// How fast.
     pub pace: Pace,
-    /// For how long, and then until every trace that was begun is complete.
-    pub length: Duration,
+    /// Before the window: so long, and until so many spans were sent if that takes no longer than [`FILLING`].
+    pub warm_up: (Duration, u64),
+    /// How long the window is; then the load goes on until every trace that was begun is complete.
+    pub window: Duration,
     /// Requests in flight at most.
     pub in_flight: usize,
     /// Connections they share.
@@ -74,6 +79,8 @@ pub struct Sent {
     pub refused: u64,
     /// CPU time of this process, a span.
     pub cpu_nanos: f64,
+    /// When the window began, since the start.
+    pub window_from: Duration,
 }
 
 impl Sent {
@@ -99,7 +106,8 @@ impl Sent {
 /// If the receiver is gone, or refuses a request for good, or takes only a part of it.
 pub async fn send(requests: Arc<Requests>, load: Load, done: Arc<AtomicU64>) -> io::Result<Sent> {
     let (before, started) = (cpu_nanos(), Instant::now());
-    let turns = Arc::new(Turns { requests, load, started, next: Mutex::new((0, started)) });
+    let next = Next { number: 0, due: started, window_from: None };
+    let turns = Arc::new(Turns { requests, load, started, next: Mutex::new(next) });
     let mut connections = Vec::new();
     for _ in 0..load.connections.max(1) {
         connections.push(connect(load.to).await?);
@@ -116,6 +124,8 @@ pub async fn send(requests: Arc<Requests>, load: Load, done: Arc<AtomicU64>) -> 
         all.refused += sent.refused;
         all.acks.extend(sent.acks);
     }
+    all.window_from =
+        turns.next.lock().unwrap_or_else(PoisonError::into_inner).window_from.unwrap_or_default();
     all.cpu_nanos = (cpu_nanos() - before) as f64 / all.spans() as f64;
     Ok(all)
 }
@@ -140,16 +150,24 @@ struct Turns {
     requests: Arc<Requests>,
     load: Load,
     started: Instant,
-    /// The next request, and when it is due.
-    next: Mutex<(u64, Instant)>,
+    next: Mutex<Next>,
+}
+
+/// The next request, and when it is due.
+#[derive(Debug)]
+struct Next {
+    number: u64,
+    due: Instant,
+    /// Once it has begun, since the start.
+    window_from: Option<Duration>,
 }
 
 impl Turns {
     /// The next request and when it is due; `None` at the end of the load.
     fn take(&self) -> Option<(u64, Instant)> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let (number, due) = *next;
-        if self.started.elapsed() >= self.load.length && self.requests.complete(number) {
+        let Next { number, due, .. } = *next;
+        if self.is_over(&mut next) && self.requests.complete(number) {
             return None;
         }
         let after = |rate: f64| Duration::from_secs_f64(SPANS_A_REQUEST as f64 / rate);
@@ -160,8 +178,18 @@ impl Turns {
             }
             Pace::Steady(rate) => (due, due + after(rate)),
         };
-        *next = (number + 1, following);
+        (next.number, next.due) = (number + 1, following);
         Some((number, due))
+    }
+
+    /// Whether the window is over; it begins once everything is warm.
+    fn is_over(&self, next: &mut Next) -> bool {
+        let (now, (warm_up, fill)) = (self.started.elapsed(), self.load.warm_up);
+        let filled = next.number * SPANS_A_REQUEST >= fill || now >= FILLING.max(warm_up);
+        if next.window_from.is_none() && now >= warm_up && filled {
+            next.window_from = Some(now);
+        }
+        next.window_from.is_some_and(|from| now >= from + self.load.window)
     }
 }
 

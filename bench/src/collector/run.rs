@@ -37,7 +37,7 @@ pub struct Row {
     pub shape: Shape,
     /// How fast they come.
     pub pace: Pace,
-    /// Before the window.
+    /// Before the window, at least; ours is given until its journal has been filled once.
     pub warm_up: Duration,
     /// What counts.
     pub window: Duration,
@@ -127,12 +127,6 @@ impl Seen {
     }
 }
 
-impl Row {
-    fn length(&self) -> Duration {
-        self.warm_up + self.window
-    }
-}
-
 impl Bench {
     /// Runs `row` with `contender`; `None` if that program is not there.
     ///
@@ -151,7 +145,7 @@ impl Bench {
         process.wait_until(PATIENCE, || TcpStream::connect(ports.grpc).is_ok())?;
         let done = Arc::new(AtomicU64::new(0));
         let watch = Watch::start(process.id(), Arc::clone(&done));
-        let sent = self.send(row, ports.grpc, done);
+        let sent = self.send(row, contender, ports.grpc, done);
         let sent = sent.map_err(|error| format!("{contender}: {error}: {}", process.last_words()))?;
         let files = process.open_files();
         drain(row.tier, sinks)?;
@@ -183,16 +177,29 @@ impl Bench {
         Requests::new(row.shape, now, self.more_bytes)
     }
 
-    fn send(&self, row: &Row, to: SocketAddr, done: Arc<AtomicU64>) -> io::Result<Sent> {
+    fn send(
+        &self,
+        row: &Row,
+        contender: Contender,
+        to: SocketAddr,
+        done: Arc<AtomicU64>,
+    ) -> io::Result<Sent> {
+        // The peer has nothing to fill.
+        let fill = if contender == Contender::Peer { 0 } else { row.journal_bytes / self.span_bytes(row) };
         let load = Load {
             to,
             pace: row.pace,
-            length: row.length(),
+            warm_up: (row.warm_up, fill),
+            window: row.window,
             in_flight: self.in_flight,
             connections: self.connections,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(load::send(Arc::new(self.requests(row)), load, done))
+    }
+
+    fn span_bytes(&self, row: &Row) -> u64 {
+        self.requests(row).request_bytes() as u64 / SPANS_A_REQUEST
     }
 
     fn seen(&self, row: &Row, sent: &Sent, samples: &[Sample], files: u64) -> Result<Seen, Box<dyn Error>> {
@@ -203,18 +210,18 @@ impl Bench {
             Tier::Sampling(_) => Kept::check(traces, &counts, |trace| self.policies.keep(trace)),
             Tier::Front => Kept::check(traces, &counts, |_| true),
         };
-        let first = samples.iter().find(|sample| sample.at >= row.warm_up);
-        let last = samples.iter().rev().find(|sample| sample.at <= row.length());
+        let (from, until) = (sent.window_from, sent.window_from + row.window);
+        let first = samples.iter().find(|sample| sample.at >= from);
+        let last = samples.iter().rev().find(|sample| sample.at <= until);
         let (Some(first), Some(last)) = (first, last) else { return Err("the window has no samples".into()) };
-        let span_bytes = self.requests(row).request_bytes() as u64 / SPANS_A_REQUEST;
-        let filled = first.done * span_bytes >= row.journal_bytes;
+        let filled = first.done * self.span_bytes(row) >= row.journal_bytes;
         let most = |of: fn(&Sample) -> u64| samples.iter().map(of).max().unwrap_or_default();
         Ok(Seen {
             spans: last.done - first.done,
             window: last.at.saturating_sub(first.at),
             cpu: last.usage.cpu.saturating_sub(first.usage.cpu),
-            p50: sent.latency(0.5, row.warm_up, row.length()),
-            p99: sent.latency(0.99, row.warm_up, row.length()),
+            p50: sent.latency(0.5, from, until),
+            p99: sent.latency(0.99, from, until),
             anonymous: most(|sample| sample.usage.anonymous),
             mapped: most(|sample| sample.usage.mapped),
             files,

@@ -173,6 +173,7 @@ impl Delivery {
 
     /// The body of the reading thread.
     fn read(&self, full: &mpsc::Sender<Sending>) {
+        let mut journal = self.journal.reader();
         while let Some(units) = self.next_units() {
             let job = Job::new(units.iter().map(|unit| unit.position).collect());
             let mut emit = |request: Request| {
@@ -181,7 +182,7 @@ impl Delivery {
             };
             let limit = Full { items: self.settings.batch_items, bytes: self.settings.batch_bytes };
             loop {
-                match read_back(&self.journal, &self.settings.source, &units, limit, &mut emit) {
+                match read_back(&mut journal, &self.settings.source, &units, limit, &mut emit) {
                     Ok(outcome) => {
                         self.report(&outcome);
                         break;

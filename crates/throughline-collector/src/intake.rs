@@ -11,7 +11,7 @@ use bytes::Bytes;
 use throughline_journal::{AppendError, Full, Journal, Keys, Record, RecordKind, Refused};
 use throughline_otlp::metrics::decode_metrics;
 use throughline_otlp::view::{LogsView, TracesView};
-use throughline_otlp::{Signal, TraceId, UnixNanos, WireError, check, sound};
+use throughline_otlp::{Counts, Signal, TraceId, UnixNanos, WireError, check, sound};
 use tokio::sync::oneshot;
 
 use crate::budget::Budget;
@@ -105,18 +105,20 @@ impl Intake {
     }
 
     async fn journal(&self, from: &Entrance, signal: Signal, request: Bytes) -> Result<Accepted, Refusal> {
-        let counts = check(signal, &request).map_err(|error| not_otlp(signal, error))?;
+        let checked = self.check(from.number, signal, &request);
+        let (counts, mut scanned) = checked.map_err(|error| not_otlp(signal, error))?;
         let counter = from.counters.signal(signal);
         let kept = counts.items - counts.rejected;
         if kept > 0 {
             let request = if counts.is_sound() {
                 request
             } else {
+                scanned = None;
                 Bytes::from(sound(&request).map_err(|error| not_otlp(signal, error))?)
             };
             let admitted = self.memory.admit(from.number, signal, kept);
             let appended = match admitted {
-                Ok(()) => self.append(from.number, signal, kept, request).await,
+                Ok(()) => self.append(from.number, signal, kept, request, scanned).await,
                 Err(refusal) => Err(refusal),
             };
             if let Err(refusal) = appended {
@@ -133,14 +135,36 @@ impl Intake {
         Ok(Accepted { rejected })
     }
 
+    /// Checks a request, and scans it in the same reading where that can be done. Not while the samplers have no room: what
+    /// was found would be held for nothing.
+    fn check(
+        &self,
+        from: u16,
+        signal: Signal,
+        request: &[u8],
+    ) -> Result<(Counts, Option<Scanned>), WireError> {
+        match signal {
+            Signal::Traces if self.lines.have_room(from) => self.lines.check(from, request),
+            _ => Ok((check(signal, request)?, None)),
+        }
+    }
+
     /// Appends and waits until the record is durable. The pipelines are fed by the journal's own thread, so a client that
     /// goes away while waiting changes nothing: what is durable is kept.
-    async fn append(&self, from: u16, signal: Signal, items: u64, request: Bytes) -> Result<(), Refusal> {
+    async fn append(
+        &self,
+        from: u16,
+        signal: Signal,
+        items: u64,
+        request: Bytes,
+        scanned: Option<Scanned>,
+    ) -> Result<(), Refusal> {
         self.wait_for_room(from).await?;
-        let scanned = self.scan(from, signal, &request).map_err(|error| not_otlp(signal, error))?;
+        let scanned = scanned.map_or_else(|| self.scan(from, signal, &request), Ok);
+        let mut scanned = scanned.map_err(|error| not_otlp(signal, error))?;
         let arrived = wall_clock();
         let kind = if signal == Signal::Logs { RecordKind::Logs } else { RecordKind::Spans };
-        let keys = scanned.keys.clone();
+        let keys = std::mem::take(&mut scanned.keys);
         let record = Record { keys, pipeline: from, ..Record::new(kind, arrived.0, request.clone()) };
         let (durable, wait) = oneshot::channel();
         let lines = Arc::clone(&self.lines);

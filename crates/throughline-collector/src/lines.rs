@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use throughline_journal::{Keys, OwnedRecord, RecordKind};
-use throughline_otlp::{Signal, UnixNanos, WireError};
+use throughline_otlp::{Counts, Signal, UnixNanos, WireError, check};
 use throughline_sampling::Shard;
 use throughline_sampling::facts::{Now, TraceFacts};
 use throughline_sampling::shard::Restored;
@@ -59,6 +59,18 @@ impl Lines {
     /// Whether the samplers behind a receiver can take more now.
     pub(crate) fn have_room(&self, intake: u16) -> bool {
         self.sampling(intake).all(|(_, sampler)| sampler.has_room())
+    }
+
+    /// Checks a request of spans; if one sampler alone is behind this receiver, asks what its policies want to know in the
+    /// same reading.
+    pub(crate) fn check(&self, intake: u16, request: &[u8]) -> Result<(Counts, Option<Scanned>), WireError> {
+        let mut sampling = self.sampling(intake);
+        let (Some((at, sampler)), None) = (sampling.next(), sampling.next()) else {
+            return Ok((check(Signal::Traces, request)?, None));
+        };
+        let (counts, facts) = sampler.check(request)?;
+        let keys = keys::of_facts(&facts);
+        Ok((counts, Some(Scanned { keys, parts: vec![(at, sampler.split(facts))] })))
     }
 
     /// Asks of a request of spans what the policies want to know. `None` if no sampler is behind this receiver.

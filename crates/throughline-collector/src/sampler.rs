@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use std::{io, iter};
 
 use throughline_journal::Journal;
-use throughline_otlp::{TraceId, WireError};
+use throughline_otlp::{Counts, TraceId, WireError};
 use throughline_sampling::decision::{Decision, Wish};
 use throughline_sampling::facts::{Now, TraceFacts};
 use throughline_sampling::shard::ShardOptions;
@@ -138,9 +138,19 @@ impl Sampler {
         self.plan.scan(request)
     }
 
+    /// The same of a request that has not been checked yet, and is on the way.
+    pub(crate) fn check(&self, request: &[u8]) -> Result<(Counts, Vec<TraceFacts>), WireError> {
+        self.plan.check(request)
+    }
+
     /// Sorts facts by the shard that owns their trace.
     pub(crate) fn split(&self, facts: Vec<TraceFacts>) -> Parts {
-        let mut parts: Vec<Vec<TraceFacts>> = vec![Vec::new(); self.seats.len()];
+        if self.seats.len() == 1 {
+            return Parts(vec![facts]);
+        }
+        // Their shares are nearly equal.
+        let share = facts.len() / self.seats.len() + facts.len() / 8 + 8;
+        let mut parts: Vec<Vec<TraceFacts>> = self.seats.iter().map(|_| Vec::with_capacity(share)).collect();
         for fact in facts {
             if let Some(part) = parts.get_mut(self.owner(fact.trace)) {
                 part.push(fact);

@@ -43,7 +43,9 @@ impl Filter {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        self.words.iter().flat_map(|word| word.to_le_bytes()).collect()
+        let mut bytes = Vec::with_capacity(self.words.len() * 8);
+        self.words.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
+        bytes
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Self {

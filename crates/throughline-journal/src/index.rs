@@ -80,9 +80,9 @@ impl Entries {
     /// `records` tells this index from one that an earlier attempt to seal left in the same place.
     pub(crate) fn encode(&self, identity: Identity, extent: Extent) -> Encoded {
         let data_end = extent.data_end;
-        let mut sorted = self.entries.clone();
-        sorted.sort_unstable_by_key(|entry| (entry.key, entry.record, entry.value_at));
-        let mut bytes = Vec::new();
+        let sorted = self.sorted();
+        let blocks = sorted.len().div_ceil(ENTRIES_PER_BLOCK);
+        let mut bytes = Vec::with_capacity(blocks * PAGE_BYTES + self.values.len() + sorted.len() * 2);
         for (number, block) in sorted.chunks(ENTRIES_PER_BLOCK).enumerate() {
             let head = [BLOCK_MAGIC, identity.sequence, extent.records, offset(number), offset(block.len())];
             self.encode_block(head, block, &mut bytes);
@@ -105,6 +105,29 @@ impl Entries {
         place.filter_crc = crc32c::crc32c(&words);
         bytes.extend_from_slice(&words);
         Encoded { bytes, place, filter }
+    }
+
+    /// The pairs by key, those of one key in the order they came. Numbers are sorted instead of entries: it takes a fraction
+    /// of the time.
+    fn sorted(&self) -> Vec<Entry> {
+        /// The bits of a number that say which entry it is; above them is the beginning of its key.
+        const WHICH: u128 = u32::MAX as u128;
+        let number =
+            |(entry, which): (&Entry, u32)| u128::from_be_bytes(entry.key) & !WHICH | u128::from(which);
+        let mut numbers: Vec<u128> = self.entries.iter().zip(0..).map(number).collect();
+        numbers.sort_unstable();
+        let which = |number: u128| (number & WHICH) as usize;
+        let mut sorted: Vec<Entry> = Vec::with_capacity(numbers.len());
+        sorted.extend(numbers.into_iter().filter_map(|number| self.entries.get(which(number))));
+        // Keys of one beginning are in the order they came: right if they are equal, to be sorted if not.
+        for run in
+            sorted.chunk_by_mut(|one, next| one.key.first_chunk::<12>() == next.key.first_chunk::<12>())
+        {
+            if run.len() > 1 {
+                run.sort_by_key(|entry| entry.key);
+            }
+        }
+        sorted
     }
 
     fn encode_block(&self, head: [u32; 5], block: &[Entry], bytes: &mut Vec<u8>) {

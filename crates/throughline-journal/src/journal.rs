@@ -13,7 +13,7 @@ use crate::{
     committer::{self, Queue},
     entry::Entry,
     fs::Fs,
-    read::{self, Hit, Records},
+    read::{self, Hit, Reader, Records},
     recovery::{self, Recovered},
     stats::Counters,
     writer::{self, Writer},
@@ -110,6 +110,12 @@ impl Journal {
     /// The record at `position`.
     pub fn read(&self, position: Position) -> Result<OwnedRecord, ReadError> {
         read::read(&self.0.catalog, position)
+    }
+
+    /// Reads records by position into one buffer.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.0.catalog))
     }
 
     /// Records in order, from the one at `position` or the first after it. `Position(0)` is the beginning.

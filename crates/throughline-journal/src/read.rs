@@ -4,7 +4,7 @@
 use std::sync::{Arc, PoisonError};
 
 use crate::{
-    OwnedRecord, Position, ReadError, RecordKind,
+    OwnedRecord, Position, ReadError, ReadRecord, RecordKind,
     catalog::{Catalog, View},
     format::{PAGE, RECORD_HEADER_BYTES, RecordHeader},
     fs::read_full,
@@ -17,12 +17,48 @@ pub type Hit = (Position, Vec<u8>);
 
 /// The record at `position`.
 pub(crate) fn read(catalog: &Catalog, position: Position) -> Result<OwnedRecord, ReadError> {
+    let mut buffer = Vec::new();
+    owned(read_into(catalog, position, &mut buffer)?)
+}
+
+/// Reads records by position, one after the other, into one buffer: for who reads many. The buffer stays as large as
+/// the largest record was.
+pub struct Reader {
+    catalog: Arc<Catalog>,
+    buffer: Vec<u8>,
+}
+
+impl Reader {
+    pub(crate) fn new(catalog: Arc<Catalog>) -> Self {
+        Self { catalog, buffer: Vec::new() }
+    }
+
+    /// The record at `position`.
+    ///
+    /// # Errors
+    /// As [`crate::Journal::read`].
+    pub fn read(&mut self, position: Position) -> Result<ReadRecord<'_>, ReadError> {
+        readable(&read_into(&self.catalog, position, &mut self.buffer)?)
+    }
+}
+
+/// The intact record at `position`, in `buffer`, which grows as it must and holds anything behind the record.
+fn read_into<'b>(
+    catalog: &Catalog,
+    position: Position,
+    buffer: &'b mut Vec<u8>,
+) -> Result<Intact<'b>, ReadError> {
     let (view, header) = header(catalog, position)?;
     let length = usize::try_from(header.total_bytes()).unwrap_or(usize::MAX).min(view.data_end as usize);
-    let bytes =
-        load(&view, position.offset(), length).map_err(|source| ReadError::Io { position, source })?;
-    match Scan::new(&bytes, position.offset(), view.identity).next() {
-        Some(Found::Record(record)) if record.at == position.offset() => owned(record),
+    if buffer.len() < length {
+        buffer.resize(length, 0);
+    }
+    let room = buffer.get_mut(..length).unwrap_or_default();
+    let read = read_full(view.file.file.as_ref(), room, u64::from(position.offset()))
+        .map_err(|source| ReadError::Io { position, source })?;
+    let bytes = buffer.get(..read).unwrap_or_default();
+    match Scan::new(bytes, position.offset(), view.identity).next() {
+        Some(Found::Record(record)) if record.at == position.offset() => Ok(record),
         _ => Err(unsound(catalog, &view, position, header.total_bytes())),
     }
 }
@@ -67,14 +103,17 @@ fn unsound(catalog: &Catalog, view: &View, position: Position, bytes: u64) -> Re
 }
 
 fn owned(record: Intact<'_>) -> Result<OwnedRecord, ReadError> {
+    let ReadRecord { position, kind, pipeline, arrived, payload } = readable(&record)?;
+    Ok(OwnedRecord { position, kind, pipeline, arrived, payload: payload.to_vec(), keys: record.keys() })
+}
+
+/// The record, if this program can read it.
+fn readable<'a>(record: &Intact<'a>) -> Result<ReadRecord<'a>, ReadError> {
     let RecordHeader { version, kind, codec, pipeline, position, arrived, .. } = record.header;
     match RecordKind::from_code(kind).filter(|_| record.header.is_current()) {
         None => Err(ReadError::Newer { position, version, kind }),
         Some(_) if codec != 0 => Err(ReadError::CodecNotBuilt(position)),
-        Some(kind) => {
-            let (payload, keys) = (record.payload.to_vec(), record.keys());
-            Ok(OwnedRecord { position, kind, pipeline, arrived, payload, keys })
-        }
+        Some(kind) => Ok(ReadRecord { position, kind, pipeline, arrived, payload: record.payload }),
     }
 }
 

@@ -69,6 +69,21 @@ pub struct OwnedRecord {
     pub keys: Keys,
 }
 
+/// As [`OwnedRecord`], in the buffer of the [`crate::Reader`] that read it; its keys are left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReadRecord<'a> {
+    /// Where it is.
+    pub position: Position,
+    /// What it holds.
+    pub kind: RecordKind,
+    /// Which pipeline it belongs to.
+    pub pipeline: u16,
+    /// Wall time of arrival, nanoseconds since the Unix epoch.
+    pub arrived: u64,
+    /// The bytes, as handed over.
+    pub payload: &'a [u8],
+}
+
 /// The keys of one record: pairs of 16 bytes (a trace id) and an opaque value, in one allocation.
 ///
 /// They are written beside the payload and once more, sorted, when the segment is sealed: an index can always be built
@@ -83,6 +98,13 @@ pub struct Keys {
 const KEY_HEAD: usize = 20;
 
 impl Keys {
+    /// No keys yet, with room for so many and so many bytes of values.
+    #[must_use]
+    pub fn with_room_for(keys: usize, value_bytes: usize) -> Self {
+        let encoded = Vec::with_capacity(keys.saturating_mul(KEY_HEAD).saturating_add(value_bytes));
+        Self { encoded, ..Self::default() }
+    }
+
     /// Adds a pair. A key may occur more than once.
     pub fn push(&mut self, key: [u8; 16], value: &[u8]) {
         let length = u32::try_from(value.len()).unwrap_or(u32::MAX);

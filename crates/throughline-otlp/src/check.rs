@@ -1,6 +1,7 @@
 //! The whole-request scan at the door: is it OTLP, and how much is in it? Nothing that fails here is journalled.
 
 use crate::Signal;
+use crate::ids::{SpanId, TraceId};
 use crate::schema::{self, Column, Kind, Repeated, Schema};
 use crate::view::{LogsView, messages, walk};
 use crate::wire::{Field, Fields, MAX_DEPTH, Payload, WireError, packed_varints};
@@ -34,11 +35,7 @@ impl Counts {
 /// [`WireError`] for exactly the requests that a full decode refuses.
 pub fn check(signal: Signal, request: &[u8]) -> Result<Counts, WireError> {
     match signal {
-        Signal::Traces => {
-            let mut counts = Counts::default();
-            scan_spans(&schema::TRACES_REQUEST, request, MAX_DEPTH, &mut counts)?;
-            Ok(counts)
-        }
+        Signal::Traces => check_spans(request, &mut ()),
         Signal::Logs => {
             scan(&schema::LOGS_REQUEST, request, MAX_DEPTH)?;
             let mut items = 0;
@@ -55,33 +52,105 @@ pub fn check(signal: Signal, request: &[u8]) -> Result<Counts, WireError> {
     }
 }
 
+/// Is told what stands in a request of spans while [`check_spans`] reads it, so that a request need not be read twice.
+/// It may be told of a part of a request that turns out not to be OTLP.
+pub trait Visit<'a> {
+    /// A `ResourceSpans` begins; none of it has been checked yet.
+    ///
+    /// # Errors
+    /// Any ends the walk; so below.
+    fn resource(&mut self, group: &'a [u8]) -> Result<(), WireError>;
+    /// A `ScopeSpans` begins; none of it has been checked yet.
+    ///
+    /// # Errors
+    /// As above.
+    fn scope(&mut self, group: &'a [u8]) -> Result<(), WireError>;
+    /// A span begins.
+    fn span(&mut self, raw: &'a [u8]);
+    /// The span's next field, checked. Its tag is one byte, and its payload has 8 bytes, is a varint of one byte, or is
+    /// length-delimited.
+    ///
+    /// # Errors
+    /// As above.
+    fn short(&mut self, tag: u8, payload: &'a [u8]) -> Result<(), WireError>;
+    /// The span's next field, checked, whatever it looks like.
+    ///
+    /// # Errors
+    /// As above.
+    fn field(&mut self, field: &Field<'a>) -> Result<(), WireError>;
+    /// The span is at its end; its ids, if it has valid ones.
+    ///
+    /// # Errors
+    /// As above.
+    fn end(&mut self, ids: Option<(TraceId, SpanId)>) -> Result<(), WireError>;
+}
+
+/// Nobody wants to know.
+impl<'a> Visit<'a> for () {
+    fn resource(&mut self, _: &'a [u8]) -> Result<(), WireError> {
+        Ok(())
+    }
+    fn scope(&mut self, _: &'a [u8]) -> Result<(), WireError> {
+        Ok(())
+    }
+    fn span(&mut self, _: &'a [u8]) {}
+    fn short(&mut self, _: u8, _: &'a [u8]) -> Result<(), WireError> {
+        Ok(())
+    }
+    fn field(&mut self, _: &Field<'a>) -> Result<(), WireError> {
+        Ok(())
+    }
+    fn end(&mut self, _: Option<(TraceId, SpanId)>) -> Result<(), WireError> {
+        Ok(())
+    }
+}
+
+/// As [`check`] of a request of spans, and tells `visit` what stands in it.
+///
+/// # Errors
+/// As [`check`], and what `visit` says.
+pub fn check_spans<'a>(request: &'a [u8], visit: &mut impl Visit<'a>) -> Result<Counts, WireError> {
+    let mut counts = Counts::default();
+    scan_spans(&schema::TRACES_REQUEST, request, MAX_DEPTH, &mut counts, visit)?;
+    Ok(counts)
+}
+
 /// As [`scan`], of the messages that spans stand in; counts the spans as it goes.
-fn scan_spans(schema: &Schema, message: &[u8], depth: u32, counts: &mut Counts) -> Result<(), WireError> {
+fn scan_spans<'a>(
+    schema: &Schema,
+    message: &'a [u8],
+    depth: u32,
+    counts: &mut Counts,
+    visit: &mut impl Visit<'a>,
+) -> Result<(), WireError> {
     for field in Fields::at_depth(message, depth) {
         let field = field?;
-        match schema.column(field.number).map(|column| column.kind) {
-            Some(Kind::Message(inner)) if std::ptr::eq(inner, &raw const schema::SPAN) => {
-                let depth = depth.checked_sub(1).ok_or(WireError::TooDeep)?;
-                counts.items += 1;
-                match usual::span(field.bytes()?, depth)? {
-                    Ids::Plain => {}
-                    Ids::Doubled => counts.doubled += 1,
-                    Ids::Invalid => counts.rejected += 1,
-                }
+        let inner = match schema.column(field.number).map(|column| column.kind) {
+            Some(Kind::Message(inner)) => inner,
+            _ => {
+                scan_any(schema, &field, depth)?;
+                continue;
             }
-            Some(Kind::Message(inner)) if is_around_spans(inner) => {
-                let depth = depth.checked_sub(1).ok_or(WireError::TooDeep)?;
-                scan_spans(inner, field.bytes()?, depth, counts)?;
+        };
+        let below = || depth.checked_sub(1).ok_or(WireError::TooDeep);
+        if std::ptr::eq(inner, &raw const schema::SPAN) {
+            counts.items += 1;
+            match usual::span(field.bytes()?, below()?, visit)? {
+                Ids::Plain => {}
+                Ids::Doubled => counts.doubled += 1,
+                Ids::Invalid => counts.rejected += 1,
             }
-            _ => scan_any(schema, &field, depth)?,
+        } else if std::ptr::eq(inner, &raw const schema::SCOPE_SPANS) {
+            visit.scope(field.bytes()?)?;
+            scan_spans(inner, field.bytes()?, below()?, counts, visit)?;
+        } else if std::ptr::eq(inner, &raw const schema::RESOURCE_SPANS) {
+            visit.resource(field.bytes()?)?;
+            scan_spans(inner, field.bytes()?, below()?, counts, visit)?;
+        } else {
+            scan_any(schema, &field, depth)?;
         }
     }
     Ok(())
-}
-
-fn is_around_spans(schema: &Schema) -> bool {
-    std::ptr::eq(schema, &raw const schema::RESOURCE_SPANS)
-        || std::ptr::eq(schema, &raw const schema::SCOPE_SPANS)
 }
 
 /// How many data points a checked request holds.

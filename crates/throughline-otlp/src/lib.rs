@@ -18,7 +18,7 @@ mod select;
 mod sound;
 mod splice;
 
-pub use check::{Counts, check};
+pub use check::{Counts, Visit, check, check_spans};
 pub use decode::{decode_logs, decode_traces};
 pub use ids::{SpanId, TraceId, UnixNanos};
 pub use model::{LogRecord, Span, SpanKind, Status, Value};

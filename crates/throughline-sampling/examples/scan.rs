@@ -150,15 +150,18 @@ fn main() {
     println!("{} bytes a span", interleaved.len() / SPANS);
     let began = Instant::now();
     for (shape, request) in [("interleaved", &interleaved), ("whole", &whole)] {
-        let nanos = nanos(began, || check(Signal::Traces, request).expect("a valid request").items as usize);
+        let nanos =
+            self::nanos(began, || check(Signal::Traces, request).expect("a valid request").items as usize);
         println!("{nanos:6.1} ns a span, {shape:<11}: checked at the door");
     }
     for (name, rules) in plans() {
         let plan = Plan::compile(settings(rules)).expect("a plan that works");
         for (shape, request) in [("interleaved", &interleaved), ("whole", &whole)] {
             let traces = plan.scan(request).expect("a valid request").len();
-            let nanos = nanos(began, || plan.scan(request).expect("a valid request").len());
+            let nanos = self::nanos(began, || plan.scan(request).expect("a valid request").len());
             println!("{nanos:6.1} ns a span, {shape:<11}, {traces} traces a request: {name}");
+            let nanos = self::nanos(began, || plan.check(request).expect("a valid request").1.len());
+            println!("{nanos:6.1} ns a span, {shape:<11}, checked on the way: {name}");
         }
     }
 }

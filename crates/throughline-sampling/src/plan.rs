@@ -20,7 +20,7 @@ pub use error::{PlanError, Step};
 pub(crate) use keys::{Found, Keys, Slot};
 pub(crate) use probes::{AskedKeys, Leaf, Test};
 pub(crate) use scan::Subject;
-use throughline_otlp::WireError;
+use throughline_otlp::{Counts, WireError};
 pub(crate) use value::Scalar;
 
 use self::probes::{FollowLinks, Probes};
@@ -96,6 +96,14 @@ impl Plan {
     /// [`WireError`] if the request is not OTLP as far as it was read.
     pub fn scan(&self, request: &[u8]) -> Result<Vec<TraceFacts>, WireError> {
         scan::scan(&self.probes, request)
+    }
+
+    /// [`throughline_otlp::check()`] and [`Plan::scan`] in one reading.
+    ///
+    /// # Errors
+    /// [`WireError`] for exactly the requests that a full decode refuses.
+    pub fn check(&self, request: &[u8]) -> Result<(Counts, Vec<TraceFacts>), WireError> {
+        scan::check(&self.probes, request)
     }
 
     /// The settings.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use throughline_journal::{Journal, OwnedRecord, Position, ReadError};
+use throughline_journal::{Position, ReadError, ReadRecord, Reader};
 use throughline_otlp::{Attributes, Choice, Signal, TraceId, select_traces_annotated};
 use throughline_sampling::decision::{Reason, Verdict};
 use throughline_semconv::own::SAMPLING_REASON;
@@ -78,7 +78,7 @@ pub(crate) struct Unreadable {
 
 /// Reads these units back and hands over the requests they make, each at most a little larger than `full`.
 pub(crate) fn read_back(
-    journal: &Journal,
+    journal: &mut Reader,
     source: &Source,
     units: &[Unit],
     full: Full,
@@ -90,7 +90,9 @@ pub(crate) fn read_back(
         Source::Everything(signal, _) => {
             for unit in units {
                 if let Some(record) = read(journal, unit.position, &mut outcome)? {
-                    filling.add(*signal, unit.items, emit, |body| body.extend_from_slice(&record.payload));
+                    let body = filling.body(*signal);
+                    body.extend_from_slice(record.payload);
+                    filling.added(unit.items, emit);
                 }
             }
         }
@@ -121,7 +123,7 @@ struct Wanted {
 
 impl Wanted {
     fn read(
-        journal: &Journal,
+        journal: &mut Reader,
         pipeline: &str,
         reasons: Reasons,
         units: &[Unit],
@@ -130,7 +132,7 @@ impl Wanted {
         let mut wanted = Self::default();
         for unit in units {
             let Some(record) = read(journal, unit.position, outcome)? else { continue };
-            match Decided::decode(&record.payload) {
+            match Decided::decode(record.payload) {
                 Ok(decided) if decided.pipeline == pipeline => wanted.add_decided(decided, reasons),
                 Ok(_) => {}
                 Err(error) => outcome.gone.push(Gone { position: unit.position, why: error.to_string() }),
@@ -178,23 +180,62 @@ impl Wanted {
     fn add(
         &self,
         filling: &mut Filling,
-        record: &OwnedRecord,
+        record: &ReadRecord<'_>,
         traces: &[Kept],
         outcome: &mut Outcome,
         emit: &mut dyn FnMut(Request),
     ) {
-        let mut selected = Vec::new();
-        let mut choose = |trace: TraceId| self.choose(traces, trace);
-        match select_traces_annotated(&record.payload, &mut choose, &mut selected) {
-            Ok(0) => {}
-            Ok(items) => filling.add(Signal::Traces, items as u64, emit, |body| body.append(&mut selected)),
+        let perhaps = Perhaps::of(traces);
+        let mut choose = |trace: TraceId| match perhaps.has(trace) {
+            true => self.choose(traces, trace),
+            false => Choice::Drop,
+        };
+        let body = filling.body(Signal::Traces);
+        match select_traces_annotated(record.payload, &mut choose, body) {
+            Ok(items) => filling.added(items as u64, emit),
             Err(error) => outcome.gone.push(Gone { position: record.position.0, why: error.to_string() }),
         }
     }
 }
 
+/// Of most traces that are not kept it says so at a glance; of one that is, never. A record holds many traces, of which few
+/// are kept.
+struct Perhaps([u64; Perhaps::WORDS]);
+
+impl Perhaps {
+    const WORDS: usize = 64;
+
+    fn of(traces: &[Kept]) -> Self {
+        let mut perhaps = Self([0; Self::WORDS]);
+        for (trace, _) in traces {
+            let (word, bit) = Self::place(*trace);
+            if let Some(word) = perhaps.0.get_mut(word) {
+                *word |= bit;
+            }
+        }
+        perhaps
+    }
+
+    #[inline]
+    fn has(&self, trace: TraceId) -> bool {
+        let (word, bit) = Self::place(trace);
+        self.0.get(word).is_none_or(|word| word & bit != 0)
+    }
+
+    /// By the end of the id, which is random where the beginning may hold a clock.
+    #[inline]
+    fn place(trace: TraceId) -> (usize, u64) {
+        let [.., high, low] = trace.bytes();
+        (usize::from(high) % Self::WORDS, 1 << (low % 64))
+    }
+}
+
 /// The record at a position; `None` if it is gone, which is noted.
-fn read(journal: &Journal, position: u64, outcome: &mut Outcome) -> Result<Option<OwnedRecord>, Unreadable> {
+fn read<'r>(
+    journal: &'r mut Reader,
+    position: u64,
+    outcome: &mut Outcome,
+) -> Result<Option<ReadRecord<'r>>, Unreadable> {
     match journal.read(Position(position)) {
         Ok(record) => Ok(Some(record)),
         Err(error @ ReadError::Io { .. }) => Err(Unreadable { position, why: error.to_string() }),
@@ -212,15 +253,14 @@ struct Filling {
 }
 
 impl Filling {
-    fn add(
-        &mut self,
-        signal: Signal,
-        items: u64,
-        emit: &mut dyn FnMut(Request),
-        write: impl FnOnce(&mut Vec<u8>),
-    ) {
-        let request = self.request.get_or_insert_with(|| Request { signal, body: Vec::new(), items: 0 });
-        write(&mut request.body);
+    /// Where to append the next items; then they are to be [`added`](Self::added).
+    fn body(&mut self, signal: Signal) -> &mut Vec<u8> {
+        &mut self.request.get_or_insert_with(|| Request { signal, body: Vec::new(), items: 0 }).body
+    }
+
+    /// So many items were appended, perhaps none.
+    fn added(&mut self, items: u64, emit: &mut dyn FnMut(Request)) {
+        let Some(request) = &mut self.request else { return };
         request.items += items;
         if request.items >= self.full.items || request.body.len() >= self.full.bytes {
             self.finish(emit);
@@ -228,7 +268,7 @@ impl Filling {
     }
 
     fn finish(&mut self, emit: &mut dyn FnMut(Request)) {
-        if let Some(request) = self.request.take() {
+        if let Some(request) = self.request.take().filter(|request| !request.body.is_empty()) {
             emit(request);
         }
     }

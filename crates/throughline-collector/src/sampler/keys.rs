@@ -9,6 +9,7 @@ use throughline_sampling::facts::TraceFacts;
 
 /// The record holds so many spans or log records of the trace (four bytes, little-endian).
 const HOLDS: u8 = 1;
+const HOLDS_BYTES: usize = 5;
 /// A span in the record, of the trace whose id follows, links to the trace.
 const LINKED_BY: u8 = 2;
 /// The record holds a decision on the trace.
@@ -40,7 +41,8 @@ impl Entry {
 /// The record holds `count` spans or log records of this trace.
 pub(crate) fn push_holds(keys: &mut Keys, trace: TraceId, count: u32) {
     let [a, b, c, d] = count.to_le_bytes();
-    keys.push(trace.bytes(), &[HOLDS, a, b, c, d]);
+    let value: [u8; HOLDS_BYTES] = [HOLDS, a, b, c, d];
+    keys.push(trace.bytes(), &value);
 }
 
 /// A span of the trace `by` links to `target`.
@@ -54,7 +56,7 @@ pub(crate) fn push_linked_by(keys: &mut Keys, target: TraceId, by: TraceId) {
 
 /// The keys of a request whose facts are these.
 pub(crate) fn of_facts(facts: &[TraceFacts]) -> Keys {
-    let mut keys = Keys::default();
+    let mut keys = Keys::with_room_for(facts.len(), facts.len() * HOLDS_BYTES);
     for fact in facts {
         push_holds(&mut keys, fact.trace, fact.spans);
         for target in &fact.links {
@@ -66,7 +68,7 @@ pub(crate) fn of_facts(facts: &[TraceFacts]) -> Keys {
 
 /// The keys of a record of decisions.
 pub(crate) fn of_decisions(decisions: &[Decision]) -> Keys {
-    let mut keys = Keys::default();
+    let mut keys = Keys::with_room_for(decisions.len(), decisions.len());
     for decision in decisions {
         keys.push(decision.trace.bytes(), &[DECIDES]);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use throughline_journal::{Record, RecordKind};
 use throughline_otlp::UnixNanos;
-use throughline_sampling::decision::{Trigger, Verdict, Wish};
+use throughline_sampling::decision::{Decision, Reason, Trigger, Verdict, Wish};
 use throughline_sampling::facts::{Now, TraceFacts};
 use throughline_sampling::shard::Stats;
 
@@ -79,16 +79,34 @@ impl Default for Inbox {
     }
 }
 
+/// So many different reasons of one record of decisions are counted together: a policy is one, a linked trace is one.
+const REASONS: usize = 16;
+
 impl Figures {
     fn count(&mut self, decided: &Decided) {
-        for decision in &decided.decisions {
-            self.kept_spans += u64::from(decision.spans);
-            // A late span that follows its trace's decision is not another decision.
-            if decision.trigger != Trigger::Late || decision.verdict != Verdict::Sampled {
-                let key = (record::verdict_name(decision.verdict), record::reason_name(&decision.reason));
-                *self.decisions.entry(key).or_default() += 1;
+        self.kept_spans += decided.decisions.iter().map(|decision| u64::from(decision.spans)).sum::<u64>();
+        // A late span that follows its trace's decision is not another decision.
+        let counts =
+            |decision: &&Decision| decision.trigger != Trigger::Late || decision.verdict != Verdict::Sampled;
+        // Thousands of decisions have a handful of reasons.
+        let mut found: Vec<(Verdict, &Reason, u64)> = Vec::new();
+        for Decision { verdict, reason, .. } in decided.decisions.iter().filter(counts) {
+            if let Some((.., count)) =
+                found.iter_mut().find(|(known, why, _)| known == verdict && *why == reason)
+            {
+                *count += 1;
+            } else if found.len() < REASONS {
+                found.push((*verdict, reason, 1));
+            } else {
+                self.add(*verdict, reason, 1);
             }
         }
+        found.into_iter().for_each(|(verdict, reason, count)| self.add(verdict, reason, count));
+    }
+
+    fn add(&mut self, verdict: Verdict, reason: &Reason, count: u64) {
+        let key = (record::verdict_name(verdict), record::reason_name(reason));
+        *self.decisions.entry(key).or_default() += count;
     }
 }
 

@@ -3,7 +3,8 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use crate::{
-    Journal, Options, Position, ReadError, Record, RecordKind, format::RECORD_HEADER_BYTES, sim::SimFs,
+    Journal, Options, Position, ReadError, ReadRecord, Record, RecordKind, format::RECORD_HEADER_BYTES,
+    sim::SimFs,
 };
 
 /// A journal of six records in two segments, one of them sealed.
@@ -47,6 +48,35 @@ fn one_damaged_record_costs_itself_only() {
             assert_eq!(position.0 + bytes, positions[victim].0 + 12_088, "header, payload, one key, padding");
             assert!(*position <= positions[victim]);
             assert_eq!(journal.lookup(&[9; 16]).len(), 6, "the index is not touched by it");
+        }
+    }
+}
+
+#[test]
+fn a_reader_says_what_reading_alone_says_whatever_it_read_before() {
+    let (fs, journal, mut positions) = six();
+    for bytes in [1, 30_000, 0] {
+        let record = Record { pipeline: 7, ..Record::new(RecordKind::Logs, 5, vec![bytes as u8; bytes]) };
+        positions.push(journal.append_wait(record).unwrap());
+    }
+    damage(&fs, positions[2], RECORD_HEADER_BYTES);
+    positions.push(Position(positions[0].0 + 8));
+    let mut reader = journal.reader();
+    for (at, position) in positions.iter().chain(positions.iter().rev()).enumerate() {
+        let alone = journal.read(*position);
+        match (reader.read(*position), &alone) {
+            (Ok(read), Ok(alone)) => {
+                let ReadRecord { position, kind, pipeline, arrived, payload } = read;
+                let read = (position, kind, pipeline, arrived, payload);
+                assert_eq!(
+                    read,
+                    (alone.position, alone.kind, alone.pipeline, alone.arrived, &alone.payload[..])
+                );
+            }
+            (read, alone) => {
+                let said = |error: Option<&ReadError>| error.map(ToString::to_string);
+                assert_eq!(said(read.as_ref().err()), said(alone.as_ref().err()), "{at}");
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //! that is ASCII. It only ever says "this is valid" or "I do not know": whatever it does not know, the tables decide, and
 //! they say what is wrong with it. So it cannot let pass what they refuse (the property tests against prost cover both).
 
+use super::Visit;
 use crate::ids::{SpanId, TraceId};
 use crate::schema;
 use crate::select::is_plain as has_plain_id;
@@ -19,20 +20,23 @@ pub(super) enum Ids {
 }
 
 /// Reads every byte of a span that may nest `depth` levels more, as [`super::scan`] would with the span's table.
-pub(super) fn span(raw: &[u8], depth: u32) -> Result<Ids, WireError> {
+#[inline]
+pub(super) fn span<'a>(raw: &'a [u8], depth: u32, visit: &mut impl Visit<'a>) -> Result<Ids, WireError> {
     let mut found = Found::default();
     let mut rest = raw;
+    visit.span(raw);
     while let Some(tag) = rest.first() {
         rest = match field(*tag, rest) {
-            Some((payload, after)) if found.take(*tag, payload, depth) => after,
-            _ => found.take_any(raw, rest, depth)?,
+            Some((payload, after)) if found.take(*tag, payload, depth, visit)? => after,
+            _ => found.take_any(raw, rest, depth, visit)?,
         };
     }
-    let valid = TraceId::from_slice(found.trace).is_some() && SpanId::from_slice(found.span).is_some();
-    Ok(match valid {
-        true if has_plain_id(raw, found.trace) => Ids::Plain,
-        true => Ids::Doubled,
-        false => Ids::Invalid,
+    let ids = TraceId::from_slice(found.trace).zip(SpanId::from_slice(found.span));
+    visit.end(ids)?;
+    Ok(match ids {
+        Some(_) if has_plain_id(raw, found.trace) => Ids::Plain,
+        Some(_) => Ids::Doubled,
+        None => Ids::Invalid,
     })
 }
 
@@ -46,8 +50,14 @@ struct Found<'a> {
 impl<'a> Found<'a> {
     /// Whether the field is valid for sure.
     #[inline]
-    fn take(&mut self, tag: u8, payload: &'a [u8], depth: u32) -> bool {
-        match tag {
+    fn take(
+        &mut self,
+        tag: u8,
+        payload: &'a [u8],
+        depth: u32,
+        visit: &mut impl Visit<'a>,
+    ) -> Result<bool, WireError> {
+        let valid = match tag {
             ATTRIBUTE => depth > 1 && key_value(payload),
             TRACE_ID => {
                 self.trace = payload;
@@ -62,11 +72,21 @@ impl<'a> Found<'a> {
             DROPPED_ATTRIBUTES | DROPPED_EVENTS | DROPPED_LINKS => true,
             STATUS => depth > 0 && matches!(payload, [] | [STATUS_CODE, 0..0x80]),
             _ => false,
+        };
+        if valid {
+            visit.short(tag, payload)?;
         }
+        Ok(valid)
     }
 
     /// The field at the start of `rest`, as the table has it, and what follows it.
-    fn take_any(&mut self, raw: &'a [u8], rest: &'a [u8], depth: u32) -> Result<&'a [u8], WireError> {
+    fn take_any(
+        &mut self,
+        raw: &'a [u8],
+        rest: &'a [u8],
+        depth: u32,
+        visit: &mut impl Visit<'a>,
+    ) -> Result<&'a [u8], WireError> {
         // The table's errors say where in the span: they have to begin at its beginning.
         let Some(Ok(field)) = Fields::at_depth(rest, depth).next() else {
             return Err(first_error(raw, depth));
@@ -79,6 +99,7 @@ impl<'a> Found<'a> {
             2 => self.span = field.bytes()?,
             _ => {}
         }
+        visit.field(&field)?;
         Ok(rest.get(field.raw.len()..).unwrap_or_default())
     }
 }

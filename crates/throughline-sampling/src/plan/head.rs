@@ -53,9 +53,12 @@ impl<'a> Head<'a> {
         Ok(head)
     }
 
-    /// Whether the field was one of those told apart by their tag.
+    /// Whether the field was one of those told apart by their tag, which is one byte; the payload is as [`Visit::short`]
+    /// has it.
+    ///
+    /// [`Visit::short`]: throughline_otlp::Visit::short
     #[inline]
-    fn take_short(
+    pub(super) fn take_short(
         &mut self,
         tag: u8,
         payload: &'a [u8],
@@ -68,6 +71,7 @@ impl<'a> Head<'a> {
             TRACE_STATE => self.trace_state = payload,
             PARENT_SPAN_ID => self.parent_span_id = payload,
             NAME => self.name = payload,
+            KIND => self.kind = payload.first().map_or(0, |kind| i32::from(*kind)),
             START => self.start = fixed64(payload),
             END => self.end = fixed64(payload),
             EVENT => {}
@@ -78,7 +82,19 @@ impl<'a> Head<'a> {
         Ok(true)
     }
 
-    fn take(&mut self, field: &Field<'a>, wants: &mut impl Wants<'a>) -> Result<(), WireError> {
+    /// Counts of what was dropped, where they are short: seldom there, so not in the way of the others.
+    pub(super) fn take_dropped(&mut self, tag: u8, payload: &[u8]) {
+        let [attributes, events, links] = &mut self.dropped;
+        let count = payload.first().map_or(0, |count| u32::from(*count));
+        match tag {
+            DROPPED_ATTRIBUTES => *attributes = count,
+            DROPPED_EVENTS => *events = count,
+            DROPPED_LINKS => *links = count,
+            _ => {}
+        }
+    }
+
+    pub(super) fn take(&mut self, field: &Field<'a>, wants: &mut impl Wants<'a>) -> Result<(), WireError> {
         let [dropped_attributes, dropped_events, dropped_links] = &mut self.dropped;
         match field.number {
             1 => self.trace_id = field.bytes()?,
@@ -134,16 +150,20 @@ const SPAN_ID: u8 = tag(2, 2);
 const TRACE_STATE: u8 = tag(3, 2);
 const PARENT_SPAN_ID: u8 = tag(4, 2);
 const NAME: u8 = tag(5, 2);
+const KIND: u8 = tag(6, 0);
 const START: u8 = tag(7, 1);
 const END: u8 = tag(8, 1);
 const ATTRIBUTE: u8 = tag(9, 2);
+const DROPPED_ATTRIBUTES: u8 = tag(10, 0);
 const EVENT: u8 = tag(11, 2);
+const DROPPED_EVENTS: u8 = tag(12, 0);
 const LINK: u8 = tag(13, 2);
+const DROPPED_LINKS: u8 = tag(14, 0);
 const STATUS: u8 = tag(15, 2);
 const STATUS_CODE: u8 = tag(3, 0);
 
-/// The payload of the field at the start of `rest` and what follows it, if its tag is one byte and it is eight bytes wide or has
-/// a length of one or two bytes.
+/// The payload of the field at the start of `rest` and what follows it, if its tag is one byte and it is eight bytes wide, a varint
+/// of one byte, or has a length of one or two bytes.
 #[inline]
 fn short(tag: u8, rest: &[u8]) -> Option<(&[u8], &[u8])> {
     match (tag & 7, rest) {
@@ -152,6 +172,7 @@ fn short(tag: u8, rest: &[u8]) -> Option<(&[u8], &[u8])> {
             payload.split_at_checked(usize::from(*low & 0x7f) | usize::from(*high) << 7)
         }
         (1, [0..0x80, payload @ ..]) => payload.split_at_checked(8),
+        (0, [0..0x80, payload @ ..]) if matches!(payload, [0..0x80, ..]) => payload.split_at_checked(1),
         _ => None,
     }
 }

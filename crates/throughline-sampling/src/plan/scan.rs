@@ -1,9 +1,9 @@
 //! One request, walked once: what each of its traces tells the policies. The hot path: it looks only at fields that the plan
-//! asks for, allocates per request and not per span, and leaves validation to the door.
+//! asks for, allocates per request and not per span. The request is checked on the way, or has been before.
 
 use throughline_otlp::view::messages;
-use throughline_otlp::wire::Fields;
-use throughline_otlp::{SpanId, TraceId, UnixNanos, WireError};
+use throughline_otlp::wire::{Field, Fields};
+use throughline_otlp::{Counts, SpanId, TraceId, UnixNanos, Visit, WireError, check_spans};
 
 use super::head::{Head, Wants};
 use super::index::Index;
@@ -36,6 +36,7 @@ struct Scan<'p, 'a> {
     around: Around<'a>,
     /// What the resource itself meets.
     group: Met,
+    head: Head<'a>,
     attributes: Found<'a>,
     links: Vec<&'a [u8]>,
 }
@@ -53,16 +54,7 @@ const USUAL_SPAN: usize = 256;
 
 /// The facts of each trace of `request`, in order of first appearance.
 pub(super) fn scan(probes: &Probes, request: &[u8]) -> Result<Vec<TraceFacts>, WireError> {
-    let spans = request.len() / USUAL_SPAN + 1;
-    let mut scan = Scan {
-        probes,
-        index: Index::with_room_for(spans),
-        facts: Vec::with_capacity(spans.min(1024)),
-        around: Around::default(),
-        group: Met::default(),
-        attributes: Vec::new(),
-        links: Vec::new(),
-    };
+    let mut scan = Scan::new(probes, request);
     for resource in messages(request, 1) {
         let resource = resource?;
         scan.enter_resource(resource)?;
@@ -70,14 +62,78 @@ pub(super) fn scan(probes: &Probes, request: &[u8]) -> Result<Vec<TraceFacts>, W
             let scope = scope?;
             scan.enter_scope(scope)?;
             for span in messages(scope, 2) {
-                scan.span(span?)?;
+                scan.begin();
+                let (head, mut asked) = scan.reading();
+                *head = Head::read(span?, &mut asked)?;
+                let head = scan.head;
+                if let (Some(trace), Some(_)) =
+                    (TraceId::from_slice(head.trace_id), SpanId::from_slice(head.span_id))
+                {
+                    scan.finish(trace)?;
+                }
             }
         }
     }
     Ok(scan.facts)
 }
 
-impl<'a> Scan<'_, 'a> {
+/// As [`scan`], of a request that is checked on the way.
+pub(super) fn check(probes: &Probes, request: &[u8]) -> Result<(Counts, Vec<TraceFacts>), WireError> {
+    let mut scan = Scan::new(probes, request);
+    let counts = check_spans(request, &mut scan)?;
+    Ok((counts, scan.facts))
+}
+
+impl<'a> Visit<'a> for Scan<'_, 'a> {
+    fn resource(&mut self, group: &'a [u8]) -> Result<(), WireError> {
+        self.enter_resource(group)
+    }
+
+    fn scope(&mut self, group: &'a [u8]) -> Result<(), WireError> {
+        self.enter_scope(group)
+    }
+
+    #[inline]
+    fn span(&mut self, raw: &'a [u8]) {
+        self.begin();
+        self.head = Head { raw, ..Head::default() };
+    }
+
+    #[inline]
+    fn short(&mut self, tag: u8, payload: &'a [u8]) -> Result<(), WireError> {
+        let (head, mut asked) = self.reading();
+        if !head.take_short(tag, payload, &mut asked)? {
+            head.take_dropped(tag, payload);
+        }
+        Ok(())
+    }
+
+    fn field(&mut self, field: &Field<'a>) -> Result<(), WireError> {
+        let (head, mut asked) = self.reading();
+        head.take(field, &mut asked)
+    }
+
+    #[inline]
+    fn end(&mut self, ids: Option<(TraceId, SpanId)>) -> Result<(), WireError> {
+        ids.map_or(Ok(()), |(trace, _)| self.finish(trace))
+    }
+}
+
+impl<'p, 'a> Scan<'p, 'a> {
+    fn new(probes: &'p Probes, request: &[u8]) -> Self {
+        let spans = request.len() / USUAL_SPAN + 1;
+        Self {
+            probes,
+            index: Index::with_room_for(spans),
+            facts: Vec::with_capacity(spans.min(1024)),
+            around: Around::default(),
+            group: Met::default(),
+            head: Head::default(),
+            attributes: Vec::new(),
+            links: Vec::new(),
+        }
+    }
+
     fn enter_resource(&mut self, group: &'a [u8]) -> Result<(), WireError> {
         let keys = &self.probes.keys.resource;
         if keys.is_empty() {
@@ -114,17 +170,24 @@ impl<'a> Scan<'_, 'a> {
         Ok(())
     }
 
-    fn span(&mut self, raw: &'a [u8]) -> Result<(), WireError> {
-        let Probes { keys, links: follow, .. } = self.probes;
-        keys.span.reset(&mut self.attributes);
+    /// Nothing is known of the next span yet.
+    #[inline]
+    fn begin(&mut self) {
+        self.probes.keys.span.reset(&mut self.attributes);
         self.links.clear();
-        let (attributes, links) = (&mut self.attributes, &mut self.links);
-        let head = Head::read(raw, &mut Asked { keys: &keys.span, follow: *follow, attributes, links })?;
-        let (Some(trace), Some(_)) = (TraceId::from_slice(head.trace_id), SpanId::from_slice(head.span_id))
-        else {
-            return Ok(());
-        };
-        let subject = Subject { head: &head, attributes: &self.attributes, around: &self.around };
+    }
+
+    /// Where what is read of a span goes.
+    #[inline]
+    fn reading(&mut self) -> (&mut Head<'a>, Asked<'_, 'a>) {
+        let Self { probes, head, attributes, links, .. } = self;
+        (head, Asked { keys: &probes.keys.span, follow: probes.links, attributes, links })
+    }
+
+    /// The span has been read, and belongs to `trace`.
+    #[inline]
+    fn finish(&mut self, trace: TraceId) -> Result<(), WireError> {
+        let subject = Subject { head: &self.head, attributes: &self.attributes, around: &self.around };
         let mut met = self.probes.span(&subject)?;
         met.add(self.group);
         let at = self.index.place(trace, &self.facts);
@@ -132,7 +195,7 @@ impl<'a> Scan<'_, 'a> {
             self.facts.push(nothing_of(trace));
         }
         if let Some(facts) = self.facts.get_mut(at) {
-            add(facts, &head, met);
+            add(facts, &self.head, met);
             for link in &self.links {
                 facts.link_raw(link)?;
             }
