@@ -14,9 +14,10 @@ struct Totals {
     failed: u64,
 }
 
-/// What is handed to cargo, run by run: all there is, built as most users build it; then what needs tonic in the library.
+/// What is handed to cargo, run by run: all there is, built as most users build it; then what needs tonic in the library. Both
+/// say `--workspace`, so that both want the same features of most dependencies and these are compiled once.
 const RUNS: [&[&str]; 2] =
-    [&["--workspace"], &["--package", "throughline-e2e", "--features", "otlp-grpc", "--test", "otlp_grpc"]];
+    [&["--workspace"], &["--workspace", "--features", "throughline-e2e/otlp-grpc", "--test", "otlp_grpc"]];
 
 /// Runs every test whose name contains one of `filter` (all if empty).
 pub fn run(filter: &[&str]) -> Result<(), Failure> {
