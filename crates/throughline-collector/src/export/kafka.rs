@@ -2,7 +2,7 @@
 //! `partition_traces_by_id` a trace is a record, under the key and hash that the OpenTelemetry Collector's exporter uses, so
 //! that both may write to one topic.
 //!
-//! `parcels` cuts, [`client`] knows librdkafka's settings. Nothing is queued here beyond the request at hand: what waits is in
+//! `parcels` cuts, `client` knows librdkafka's settings. Nothing is queued here beyond the request at hand: what waits is in
 //! the journal.
 
 pub(crate) mod client;
