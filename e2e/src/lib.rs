@@ -10,6 +10,7 @@ pub mod load;
 pub mod serve;
 pub mod sink;
 pub mod tier;
+pub mod wait;
 
 pub use broker::{Broker, BrokerError};
 pub use kafka::{Kafka, kafka};

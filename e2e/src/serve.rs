@@ -49,7 +49,20 @@ impl Serve {
     /// # Panics
     /// If it does not start.
     pub fn with<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
-        let mut child = Command::new(binary())
+        Self::run(Command::new(binary()), arguments)
+    }
+
+    /// Starts it as the last arguments of another command, which becomes it.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn within<A: AsRef<OsStr>>(mut command: Command, arguments: impl IntoIterator<Item = A>) -> Self {
+        command.arg(binary());
+        Self::run(command, arguments)
+    }
+
+    fn run<A: AsRef<OsStr>>(mut command: Command, arguments: impl IntoIterator<Item = A>) -> Self {
+        let mut child = command
             .args(["serve", "--json"])
             .args(arguments)
             .stdout(Stdio::piped())

@@ -169,6 +169,23 @@ impl Sink {
         Ok(Self { address, arrived, serving })
     }
 
+    /// Listens where one did that was stopped, once the port is free: another process may have it for a moment.
+    ///
+    /// # Panics
+    /// If it does not become free.
+    pub async fn again(address: SocketAddr, arrived: &Arc<Arrived>) -> Self {
+        let mut looks = tokio::time::interval(Duration::from_millis(20));
+        let listening = async {
+            loop {
+                looks.tick().await;
+                if let Ok(sink) = Self::start_over(address, Arc::clone(arrived)).await {
+                    return sink;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), listening).await.expect("the port becomes free")
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {

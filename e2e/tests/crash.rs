@@ -15,11 +15,10 @@ use serde_json::{Value, json};
 use throughline_e2e::load::{Account, Book, Lateness, Random, Traffic, request};
 use throughline_e2e::serve::Serve;
 use throughline_e2e::sink::{Arrived, Fault, Sink, Then};
+use throughline_e2e::wait::PATIENCE;
 use throughline_otlp::TraceId;
 use tokio::sync::watch;
 
-/// Longer than anything here takes: a hang fails instead of hanging.
-const PATIENCE: Duration = Duration::from_secs(120);
 const SENDERS: u64 = 2;
 const SPANS_A_REQUEST: usize = 16;
 /// A sender's requests are this far apart, so that a machine that is busy otherwise keeps up.
@@ -173,7 +172,7 @@ async fn flap(mut sink: Sink, mut random: Random, mut over: watch::Receiver<bool
             (true, 0 | 1) => {
                 sink.stop().await;
                 let ended = tokio::time::timeout(time, over.wait_for(|over| *over)).await.is_ok();
-                sink = listen_again(address, &arrived).await;
+                sink = Sink::again(address, &arrived).await;
                 ended
             }
             (down, which) => {
@@ -193,19 +192,6 @@ async fn flap(mut sink: Sink, mut random: Random, mut over: watch::Receiver<bool
         }
     }
     (sink, [spent_down, spent_up])
-}
-
-/// On the same port, which another process may have for a moment.
-async fn listen_again(address: SocketAddr, arrived: &Arc<Arrived>) -> Sink {
-    let begun = Instant::now();
-    let mut looks = tokio::time::interval(Duration::from_millis(20));
-    loop {
-        match Sink::start_over(address, Arc::clone(arrived)).await {
-            Ok(sink) => return sink,
-            Err(error) => assert!(begun.elapsed() < PATIENCE, "{address}: {error}"),
-        }
-        looks.tick().await;
-    }
 }
 
 /// The last decision on a trace; `None`: nothing is known, or it is undecided.
@@ -404,6 +390,8 @@ service:
     assert_eq!(outcome.account.lost(), 0, "lost: {lost_traces:?}");
     assert!(torn.is_empty(), "arrived in part: {torn:?}");
     assert!(unwanted.is_empty(), "arrived without a reason: {unwanted:?}");
+    // Refused only while nothing runs: a collector that takes nothing any more loses nothing either.
+    assert!(*acknowledged > 10 * outcome.account.unanswered, "it refuses more than it takes");
     assert!(*acknowledged > 500 && outcome.account.must_keep > 100, "a test of nothing");
 }
 

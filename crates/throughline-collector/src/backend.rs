@@ -36,9 +36,6 @@ use crate::receive::Listener;
 use crate::sampler;
 use crate::topology::Topology;
 
-/// Journal segments: large enough for two requests at the limit, and not below what was measured to be fast.
-const SEGMENT_BYTES: usize = 16 * 1024 * 1024;
-
 /// A running backend. Dropping it cuts off what is in progress; [`Backend::shutdown`] does not.
 ///
 /// Nothing that was acknowledged is lost either way.
@@ -104,6 +101,19 @@ pub enum StartError {
     /// The journal cannot be opened.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The journal may not become large enough for requests of the size that is let in.
+    #[error(
+        "a journal of {bytes} bytes is too small for requests of {message_bytes} bytes, which need {least} bytes; raise \
+         `journal_size` (--journal-size), or lower the receivers' limits"
+    )]
+    SmallJournal {
+        /// What it may take.
+        bytes: u64,
+        /// The largest request that is let in.
+        message_bytes: usize,
+        /// What it must be allowed to take.
+        least: u64,
+    },
     /// The store cannot be opened.
     #[error("{}", crate::keep::chain(.0))]
     Store(StoreError),

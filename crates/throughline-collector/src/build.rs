@@ -24,6 +24,7 @@ use crate::export::resolver::Resolver;
 use crate::export::{self, Outcome, SettingError};
 use crate::intake::wall_clock;
 use crate::keep::{Feeds, Keep};
+use crate::ledger::Ledger;
 use crate::lines::Lines;
 use crate::outlet::Outlet;
 use crate::peers::Peers;
@@ -41,8 +42,17 @@ pub(crate) struct Built {
     shards: Vec<Vec<Shard>>,
     /// What each delivery sends with.
     settings: Vec<ExporterSettings>,
+    /// What the journal said besides.
+    past: Restored,
+}
+
+/// What the journal said of itself.
+#[derive(Debug, Default)]
+pub(crate) struct Restored {
     /// First position that nobody has seen.
-    next: u64,
+    pub(crate) next: u64,
+    /// The last checkpoint, and where it stands.
+    pub(crate) checkpoint: Option<(Checkpoint, u64)>,
 }
 
 /// Pipelines that run.
@@ -77,8 +87,8 @@ pub(crate) fn build(topology: &Topology, journal: &Journal, keep: &Arc<Keep>, co
     let Building { samplers, deliveries, settings, mut shards } = built;
     let lines = Lines { samplers, deliveries, keep: Some(Arc::clone(keep)) };
     let now = Now { wall: wall_clock(), mono: Duration::ZERO };
-    let next = restore(now, &lines, journal, &mut shards);
-    Built { lines: Arc::new(lines), shards, settings, next }
+    let past = restore(now, &lines, journal, &mut shards);
+    Built { lines: Arc::new(lines), shards, settings, past }
 }
 
 #[derive(Default)]
@@ -136,8 +146,8 @@ fn delivery_settings(pipeline: &Pipeline, exporter: &Exporter) -> delivery::Sett
     }
 }
 
-/// Tells everybody what the journal holds, in order. Returns the first position behind it.
-pub(crate) fn restore(now: Now, lines: &Lines, journal: &Journal, shards: &mut [Vec<Shard>]) -> u64 {
+/// Tells everybody what the journal holds, in order.
+pub(crate) fn restore(now: Now, lines: &Lines, journal: &Journal, shards: &mut [Vec<Shard>]) -> Restored {
     // Without samplers and exporters only the store's rest matters.
     let all = !lines.samplers.is_empty() || !lines.deliveries.is_empty();
     let committed = lines.keep.as_ref().and_then(|keep| keep.committed());
@@ -150,7 +160,7 @@ pub(crate) fn restore(now: Now, lines: &Lines, journal: &Journal, shards: &mut [
     for record in records.flatten() {
         if record.kind == RecordKind::ExporterAcknowledgement {
             match Checkpoint::decode(&record.payload) {
-                Ok(read) => checkpoint = Some(read),
+                Ok(read) => checkpoint = Some((read, record.position.0)),
                 Err(error) => tracing::error!(%error, "how far the exporters were cannot be read"),
             }
         }
@@ -158,26 +168,34 @@ pub(crate) fn restore(now: Now, lines: &Lines, journal: &Journal, shards: &mut [
     }
     let next = journal.stats().last.map_or(0, |last| last.0.saturating_add(1));
     for delivery in &lines.deliveries {
-        delivery.resume(checkpoint.as_ref(), next);
+        delivery.resume(checkpoint.as_ref().map(|(checkpoint, _)| checkpoint), next);
     }
-    next
+    if let Some(last) = next.checked_sub(1) {
+        lines.heard_to(last);
+    }
+    Restored { next, checkpoint }
 }
 
 impl Built {
+    /// The books of these pipelines, as the journal had them.
+    pub(crate) fn books(&self, journal: &Journal) -> Arc<Ledger> {
+        Ledger::new(journal.clone(), Arc::clone(&self.lines), self.past.checkpoint.clone())
+    }
+
     /// Starts the shards and the exporters.
     pub(crate) fn start(
         self,
         config: &Config,
         peers: Option<&Arc<Peers>>,
     ) -> Result<(Arc<Lines>, Running), StartError> {
-        let Self { lines, shards, settings, next } = self;
+        let Self { lines, shards, settings, past } = self;
         for (sampler, peers) in lines.samplers.iter().flat_map(|sampler| peers.map(|peers| (sampler, peers)))
         {
             sampler.connect(Arc::clone(peers) as Arc<dyn Elsewhere>);
         }
         let mut running = Running { samplers: Vec::new(), exporters: Vec::new(), resolvers: JoinSet::new() };
         for (sampler, shards) in lines.samplers.iter().zip(shards) {
-            running.samplers.push(sampler.start(shards, next).map_err(StartError::Thread)?);
+            running.samplers.push(sampler.start(shards, past.next).map_err(StartError::Thread)?);
         }
         for (delivery, settings) in lines.deliveries.iter().zip(settings) {
             let exporter = running

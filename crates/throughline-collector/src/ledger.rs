@@ -16,12 +16,9 @@ use crate::delivery::checkpoint::Checkpoint;
 use crate::intake::wall_clock;
 use crate::lines::Lines;
 
-/// Between two looks. It bounds how long released space stays unused, and with [`LOOKS_A_CHECKPOINT`] how much may be
-/// sent twice after a crash.
+/// Between two looks. It bounds how long released space stays unused, and how much may be sent twice after a crash: a
+/// checkpoint is written at each, if there is news.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-
-/// A checkpoint is written at every so many looks, if there is news.
-const LOOKS_A_CHECKPOINT: u32 = 5;
 
 /// The consumer that every journal has: until it has spoken, nothing is used again.
 pub(crate) const STORE: &str = "store";
@@ -53,7 +50,8 @@ pub(crate) struct Clerk {
 }
 
 impl Ledger {
-    pub(crate) fn new(journal: Journal, lines: Arc<Lines>) -> Arc<Self> {
+    /// `last` is the last checkpoint of the process before, and where it stands: it holds until there is another.
+    pub(crate) fn new(journal: Journal, lines: Arc<Lines>, last: Option<(Checkpoint, u64)>) -> Arc<Self> {
         let mut names: Vec<String> = lines.claims().into_iter().map(|(name, _)| name).collect();
         if !lines.deliveries.is_empty() {
             names.push(CHECKPOINT.to_owned());
@@ -63,7 +61,8 @@ impl Ledger {
             (name, consumer)
         };
         let consumers = names.into_iter().map(register).collect();
-        let (written, stop) = (Mutex::default(), Mutex::new(false));
+        let (checkpoint, position) = last.unzip();
+        let (written, stop) = (Mutex::new(Written { checkpoint, position }), Mutex::new(false));
         Arc::new(Self { journal, consumers, lines, written, stop, stopped: Condvar::new() })
     }
 
@@ -74,23 +73,35 @@ impl Ledger {
     }
 
     fn run(&self) {
-        let mut looks = 0_u32;
         let mut stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
         while !*stop {
             drop(stop);
-            if looks.is_multiple_of(LOOKS_A_CHECKPOINT) {
-                self.check_point();
-            }
-            looks = looks.wrapping_add(1);
-            self.release();
+            self.look();
             stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
             let waited = self.stopped.wait_timeout_while(stop, LOOK_EVERY, |stop| !*stop);
             stop = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Writes how far the exporters are, if that is news. Blocks until it is durable.
-    pub(crate) fn check_point(&self) {
+    /// Writes how far the exporters are, then lets go of what they did not need before: of what they have done with since,
+    /// nothing durable knows yet, and after a crash they ask for it again. Blocks until it is durable.
+    pub(crate) fn look(&self) {
+        let before = self.lines.claims();
+        self.check_point();
+        // Or of what is needed again since: a late span brings back what was done with.
+        let after = self.lines.claims();
+        let claims =
+            before.into_iter().zip(after).map(|((name, before), (_, after))| (name, before.min(after)));
+        self.release(claims.collect());
+    }
+
+    /// Lets go of what the process before had done with. First of all, as a full journal has no room for a checkpoint.
+    pub(crate) fn resume(&self) {
+        self.release(self.lines.claims());
+    }
+
+    /// Writes how far the exporters are, if that is news.
+    fn check_point(&self) {
         let checkpoint = self.lines.checkpoint();
         if checkpoint.acknowledged.is_empty() {
             return;
@@ -109,10 +120,10 @@ impl Ledger {
     }
 
     /// Lets the journal use again what nobody needs.
-    pub(crate) fn release(&self) {
+    fn release(&self, claims: Vec<(String, u64)>) {
         let checkpoint = self.written.lock().unwrap_or_else(PoisonError::into_inner).position;
         let held = checkpoint.map(|position| (CHECKPOINT.to_owned(), position));
-        for (name, from) in self.lines.claims().into_iter().chain(held) {
+        for (name, from) in claims.into_iter().chain(held) {
             if let (Some(consumer), Some(through)) = (self.consumers.get(&name), from.checked_sub(1)) {
                 self.journal.release(consumer, Position(through));
             }
@@ -129,8 +140,7 @@ impl Clerk {
     /// Ends the thread and writes the last state. Blocks.
     pub(crate) fn close(mut self) {
         self.end();
-        self.ledger.check_point();
-        self.ledger.release();
+        self.ledger.look();
     }
 
     fn end(&mut self) {

@@ -137,6 +137,13 @@ impl Lines {
         Checkpoint { acknowledged: self.deliveries.iter().map(of).collect() }
     }
 
+    /// Nothing up to this position is news to anybody: who has nothing to do with its records does not hold them. Without
+    /// this a full journal would stay full after a restart, as nothing new could come to tell them.
+    pub(crate) fn heard_to(&self, position: u64) {
+        self.deliveries.iter().for_each(|delivery| delivery.pass(position));
+        self.keep.iter().for_each(|keep| keep.pass(position));
+    }
+
     /// Tells everybody of a record that was in the journal at start, in order of position, before anything new comes.
     pub(crate) fn restore(&self, now: Now, record: &OwnedRecord, shards: &mut [Vec<Shard>]) {
         let (position, intake) = (record.position.0, record.pipeline);

@@ -122,6 +122,8 @@ impl Sampler {
         for (at, shard) in shards.into_iter().enumerate() {
             let sampler = Arc::clone(self);
             let desk = Desk::new(shard, &self.pipeline, next);
+            // Before its thread does it again: what it needs of the journal is asked for at once.
+            self.seats.get(at).into_iter().for_each(|seat| seat.publish(&desk));
             let named = thread::Builder::new().name(format!("shard-{at}"));
             threads.handles.push(named.spawn(move || {
                 let _leaving = Leaving(&sampler);

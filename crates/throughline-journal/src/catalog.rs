@@ -195,14 +195,21 @@ impl Catalog {
         Lookups { sealed: state.sealed.values().cloned().collect(), open }
     }
 
-    /// Registers a consumer or moves it forward. Returns released files of a size that is no longer used, to be removed.
+    /// Registers a consumer or moves it forward. Returns released files to be removed: those of a size that is no longer used,
+    /// and the oldest of those beyond the cap, which restarts of a full journal may bring about.
     pub(crate) fn release(&self, name: &Arc<str>, up_to: Option<Position>) -> Vec<Arc<SegmentFile>> {
         let mut state = self.lock();
         state.consumers.release(name, up_to);
         let Some(floor) = state.consumers.floor() else { return Vec::new() };
         let odd = |sealed: &Sealed| sealed.file.bytes != self.segment_bytes && sealed.last() <= floor;
         let removed = state.sealed.extract_if(.., |_, sealed| odd(sealed));
-        removed.map(|(_, sealed)| Arc::clone(&sealed.file)).collect()
+        let mut removed: Vec<_> = removed.map(|(_, sealed)| Arc::clone(&sealed.file)).collect();
+        while state.bytes() > self.cap_bytes
+            && let Some(file) = state.take_released(self.segment_bytes)
+        {
+            removed.push(file);
+        }
+        removed
     }
 
     pub(crate) fn forget(&self, name: &Arc<str>) {

@@ -70,7 +70,11 @@ impl Folder {
         }
         folder.manifest.blocks = blocks.keys().copied().collect();
         folder.manifest.next = folder.manifest.next.max(directories.keys().last().map_or(0, |id| id.0 + 1));
-        folder.save()?;
+        match folder.save() {
+            // On a full disk it opens all the same: all of this was found in the folder, and is found there again.
+            Err(StoreError::Io { source, .. }) if is_full(&source) => {}
+            saved => saved?,
+        }
         let set_aside_bytes = aside::lying(dir)?.iter().map(|one| one.bytes).sum();
         Ok(Found { folder, blocks: blocks.into_values().collect(), set_aside, set_aside_bytes })
     }
@@ -163,6 +167,10 @@ impl Folder {
         }
         Ok(directories)
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// The manifest; a fresh one if there is none. One that cannot be read is set aside: blocks describe themselves.

@@ -1,6 +1,7 @@
 //! Receivers: from what the configuration says to what listens. Reads the files they name, so that `validate` says of them
 //! what a start would.
 
+use std::iter;
 use std::time::Duration;
 
 use super::{AdoptError, Adopting};
@@ -13,6 +14,9 @@ use crate::topology::{Receiver, Server, Topology, Web};
 
 /// A request takes at most half a segment of the journal, which has at least three segments, and is not to fill it.
 const LARGEST_SHARE: u64 = 8;
+
+/// Below it there is no room for three segments that hold the largest record of decisions.
+const LEAST_JOURNAL: u64 = 8 << 20;
 
 /// What both protocols say.
 struct Said<'a> {
@@ -101,23 +105,36 @@ fn web(http: &HttpServer) -> Web {
 /// Makes room for the largest request that a receiver lets in, or says why there is none.
 pub(super) fn make_room(config: &mut Config, topology: &Topology) -> Vec<AdoptError> {
     let mut errors = Vec::new();
+    if config.journal_bytes < LEAST_JOURNAL {
+        errors.push(AdoptError {
+            component: "extensions::throughline".to_owned(),
+            problem: format!(
+                "`journal_size` is {} bytes, and must be {LEAST_JOURNAL} at least",
+                config.journal_bytes
+            ),
+        });
+    }
     let most = config.journal_bytes / LARGEST_SHARE;
     let limits = &mut config.limits;
-    for receiver in &topology.receivers {
-        for server in receiver.grpc.iter().chain(&receiver.http) {
-            let bytes = server.message_bytes.unwrap_or(limits.message_bytes);
-            if bytes as u64 > most {
-                errors.push(AdoptError {
-                    component: format!("receivers::{}", receiver.name),
-                    problem: format!(
-                        "lets in requests of {bytes} bytes, and one may take at most an eighth of the journal, which is {most}; \
-                         make `journal_size` of `extensions::throughline` larger, or the receiver's limit smaller"
-                    ),
-                });
-            }
-            limits.message_bytes = limits.message_bytes.max(bytes);
+    let servers = topology.receivers.iter();
+    let servers =
+        servers.flat_map(|receiver| receiver.grpc.iter().chain(&receiver.http).zip(iter::repeat(receiver)));
+    let mut largest = None;
+    for (server, receiver) in servers {
+        let bytes = server.message_bytes.unwrap_or(limits.message_bytes);
+        if bytes as u64 > most {
+            errors.push(AdoptError {
+                component: format!("receivers::{}", receiver.name),
+                problem: format!(
+                    "lets in requests of {bytes} bytes, and one may take at most an eighth of the journal, which is {most}; \
+                     make `journal_size` of `extensions::throughline` larger, or the receiver's limit smaller"
+                ),
+            });
         }
+        largest = largest.max(Some(bytes));
     }
+    // Without a server, what other receivers bring is bounded by the default.
+    limits.message_bytes = largest.unwrap_or(limits.message_bytes);
     // The request as it comes and inflated, each twice: nobody is to wait for ever because another one is there.
     limits.in_flight_bytes = limits.in_flight_bytes.max(limits.message_bytes.saturating_mul(4));
     errors
@@ -183,7 +200,10 @@ mod tests {
         let from_file = format!("{{bearertokenauth: {{filename: '{empty}'}}, throughline: {{}}}}");
         let large = "{grpc: {max_recv_msg_size_mib: 9}}".to_owned();
         let small_journal = "{bearertokenauth: {token: secret}, throughline: {journal_size: 64MiB}}";
+        let tiny_journal = "{bearertokenauth: {token: secret}, throughline: {journal_size: 4MiB}}";
+        let small = "{http: {max_request_body_size: 65536}}".to_owned();
         for (receiver, extensions, expected) in [
+            (small, tiny_journal, "extensions::throughline: `journal_size` is 4194304 bytes, and must be "),
             (guarded, from_file.as_str(), "receivers::otlp/in: `protocols.grpc.auth.authenticator`: "),
             (secured, TOKEN, "receivers::otlp/in: `protocols.http.tls.cert_file`: "),
             (

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use throughline_journal::{Fs, Journal, Options, Position};
 use throughline_store::{Store, StoreOptions};
 
-use super::{SEGMENT_BYTES, StartError};
+use super::StartError;
 use crate::build::{self, Built};
 use crate::config::{Config, Limits};
 use crate::folder::Folder;
@@ -14,6 +14,14 @@ use crate::keep::Keep;
 use crate::ledger::{Clerk, Ledger, STORE};
 use crate::pipeline::Bounds;
 use crate::topology::{self, Topology};
+
+/// Journal segments: not above what was measured to be fast, and not below what the largest record of decisions takes, ...
+const USUAL_SEGMENT: u64 = 16 << 20;
+const LEAST_SEGMENT: u64 = 2 << 20;
+/// ... an eighth of the journal between the two, so that a small one is not two segments, ...
+const SEGMENTS: u64 = 8;
+/// ... and of these it has three at least: one is written, one is read, one is the reserve.
+const LEAST_SEGMENTS: u64 = 3;
 
 /// Runs what waits for a disk off the runtime's threads.
 pub(super) async fn blocking<T: Send + 'static>(
@@ -46,42 +54,54 @@ impl Opened {
                 ..StoreOptions::default()
             };
             let store = Arc::new(Store::open(&store_dir, options).map_err(StartError::Store)?);
-            let options = journal_options(&config, &topology, store.committed());
+            let options = journal_options(&config, &topology, store.committed())?;
             let (journal, recovery) = Journal::open(fs, &journal_dir, options)?;
             let Limits { queue_bytes, commit_every, .. } = config.limits;
             let bounds = Bounds { queue_bytes, commit_every };
             let feeds = build::feeds(&topology);
             let keep = Keep::recovered(journal.clone(), Arc::clone(&store), path, bounds, feeds, &recovery);
             let built = build::build(&topology, &journal, &keep, &config);
-            let ledger = Ledger::new(journal.clone(), Arc::clone(&built.lines));
+            let ledger = built.books(&journal);
             Ok(Self { store, journal, keep, built, ledger })
         })
         .await?
     }
 }
 
-fn journal_options(config: &Config, topology: &Topology, committed: Option<u64>) -> Options {
+fn journal_options(
+    config: &Config,
+    topology: &Topology,
+    committed: Option<u64>,
+) -> Result<Options, StartError> {
     let writes_books = topology.pipelines.iter().any(|pipeline| {
         pipeline.sampling.is_some()
             || pipeline.ends.iter().any(|end| matches!(end, topology::End::Exporter(_)))
     });
-    let segment = (config.limits.message_bytes.saturating_mul(2)).max(SEGMENT_BYTES).next_multiple_of(4096);
-    Options {
+    let (bytes, message_bytes) = (config.journal_bytes, config.limits.message_bytes);
+    let usual = (bytes / SEGMENTS).clamp(LEAST_SEGMENT, USUAL_SEGMENT);
+    // Large enough for two requests at the limit.
+    let segment = (message_bytes as u64).saturating_mul(2).max(usual).next_multiple_of(4096);
+    let least = segment.saturating_mul(LEAST_SEGMENTS);
+    if bytes < least {
+        return Err(StartError::SmallJournal { bytes, message_bytes, least });
+    }
+    Ok(Options {
         segment_bytes: u32::try_from(segment).unwrap_or(u32::MAX),
-        cap_bytes: config.journal_bytes,
+        cap_bytes: bytes,
         durability: config.durability,
         look_back_bytes: config.look_back_bytes,
         reserve_segments: u32::from(writes_books),
         consumers: vec![STORE.to_owned()],
         after: committed.map(Position),
         ..Options::default()
-    }
+    })
 }
 
 /// Writes how far the exporters are, before anything new comes: one that no record names is a new one.
 pub(super) async fn begin_books(ledger: Arc<Ledger>) -> Result<Clerk, StartError> {
     let begin = move || {
-        ledger.check_point();
+        ledger.resume();
+        ledger.look();
         ledger.start()
     };
     blocking(begin).await?.map_err(StartError::Thread)

@@ -19,6 +19,9 @@ use super::record::Decided;
 /// Decisions in one record at most: a few hundred kilobytes.
 const DECISIONS_A_RECORD: usize = 8_192;
 
+/// And so many positions, unless a single decision names more: it has to fit into a segment of the smallest journal.
+const POSITIONS_A_RECORD: usize = 65_536;
+
 /// A shard at work.
 pub(crate) struct Desk {
     shard: Shard,
@@ -89,7 +92,7 @@ impl Desk {
     fn hand_out(&mut self) -> Vec<Wish> {
         let mut decisions: Vec<Decision> = std::mem::take(&mut self.output.decisions);
         while !decisions.is_empty() {
-            let rest = decisions.split_off(decisions.len().min(DECISIONS_A_RECORD));
+            let rest = decisions.split_off(some_of(&decisions));
             self.unwritten.push_back(Arc::new(Decided { pipeline: self.pipeline.clone(), decisions }));
             decisions = rest;
         }
@@ -144,6 +147,16 @@ impl Desk {
     }
 }
 
+/// How many of the decisions fit into one record; one at least.
+fn some_of(decisions: &[Decision]) -> usize {
+    let mut positions = 0;
+    let fits = |decision: &&Decision| {
+        positions += decision.records.len();
+        positions <= POSITIONS_A_RECORD
+    };
+    decisions.iter().take(DECISIONS_A_RECORD).take_while(fits).count().clamp(1, decisions.len().max(1))
+}
+
 /// History with the decisions that are made and not durable yet, which the journal cannot know.
 struct WithPending<'a> {
     history: &'a mut dyn History,
@@ -183,5 +196,36 @@ impl History for WithPending<'_> {
 
     fn dependants(&mut self, trace: TraceId, limit: usize) -> Vec<TraceId> {
         self.history.dependants(trace, limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use throughline_sampling::decision::{Reason, Trigger};
+
+    use super::*;
+
+    fn check(positions: &[usize], expected: usize) {
+        let decision = |count: &usize| Decision {
+            trace: TraceId::from_hex(&format!("{:032x}", 1)).unwrap(),
+            verdict: Verdict::Sampled,
+            reason: Reason::NoPolicy,
+            trigger: Trigger::Wait,
+            hops: None,
+            records: vec![1; *count],
+            spans: 1,
+            through: 1,
+            left_out: 0,
+        };
+        let decisions: Vec<_> = positions.iter().map(decision).collect();
+        assert_eq!(some_of(&decisions), expected, "{} of {positions:?}", decisions.len());
+    }
+
+    #[test]
+    fn a_record_holds_so_many_decisions_and_positions_and_one_at_least() {
+        check(&[1; 3], 3);
+        check(&vec![1; DECISIONS_A_RECORD + 1], DECISIONS_A_RECORD);
+        check(&[POSITIONS_A_RECORD / 2; 3], 2);
+        check(&[POSITIONS_A_RECORD + 1, 1], 1);
     }
 }

@@ -236,7 +236,8 @@ impl Seat {
         }
     }
 
-    fn publish(&self, desk: &Desk) {
+    /// Says what others may know without asking the thread.
+    pub(super) fn publish(&self, desk: &Desk) {
         self.needs_from.store(desk.needs_from(), Ordering::Release);
         self.full.store(desk.shard().is_full(), Ordering::Relaxed);
         self.figures.lock().unwrap_or_else(PoisonError::into_inner).stats = desk.shard().stats();

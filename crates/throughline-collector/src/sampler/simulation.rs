@@ -81,8 +81,9 @@ fn plan() -> Arc<Plan> {
 fn options(durability: Durability) -> Options {
     Options {
         segment_bytes: 64 << 10,
-        cap_bytes: 1 << 20,
-        look_back_bytes: 1 << 20,
+        // Everything ever written stays readable: what a late span brings back may lie far behind.
+        cap_bytes: 4 << 20,
+        look_back_bytes: 4 << 20,
         reserve_segments: 1,
         durability,
         group_wait: Duration::ZERO,
@@ -135,7 +136,7 @@ impl Life {
             keep: None,
         };
         let mut shards = vec![shards];
-        let next = restore(now(clock, clock), &lines, &journal, &mut shards);
+        let next = restore(now(clock, clock), &lines, &journal, &mut shards).next;
         let shard: Shard = shards.pop().and_then(|mut shards| shards.pop())?;
         let desk = Desk::new(shard, PIPELINE, next);
         let names = lines.claims().into_iter().map(|(name, _)| name);
@@ -209,13 +210,21 @@ impl Life {
         }
     }
 
-    fn release(&self) {
-        let (needs_from, checkpoint) = (self.desk.needs_from(), self.checkpoint.unwrap_or(0));
-        for (name, from) in self.lines.claims() {
-            // The seat's own figure is published by its thread, which does not run here.
-            let from = from.min(needs_from).min(checkpoint);
-            let from = if name.starts_with("sampling") { needs_from.min(checkpoint) } else { from };
-            if let (Some(consumer), Some(through)) = (self.consumers.get(&name), from.checked_sub(1)) {
+    /// As the ledger does it: claims, then a checkpoint, then what was claimed before it.
+    fn look(&mut self, clock: Duration) {
+        // Its thread would have.
+        self.sampler.seats.iter().for_each(|seat| seat.publish(&self.desk));
+        let claims = self.lines.claims();
+        self.check_point(clock);
+        self.release(claims);
+    }
+
+    fn release(&self, claims: Vec<(String, u64)>) {
+        let checkpoint = self.checkpoint.unwrap_or(0);
+        for (name, from) in claims {
+            if let (Some(consumer), Some(through)) =
+                (self.consumers.get(&name), from.min(checkpoint).checked_sub(1))
+            {
                 self.journal.release(consumer, Position(through));
             }
         }
@@ -309,10 +318,7 @@ impl World {
             6 => process.decide(self.clock, model),
             7 => process.export(self.sink_is_up, model),
             8 => self.sink_is_up = random.chance(50),
-            _ => {
-                process.check_point(self.clock);
-                process.release();
-            }
+            _ => process.look(self.clock),
         }
     }
 }
@@ -323,8 +329,7 @@ fn finish(process: &mut Life, clock: &mut Duration, model: &mut Model) {
         *clock += Duration::from_millis(500);
         process.decide(*clock, model);
         process.export(true, model);
-        process.check_point(*clock);
-        process.release();
+        process.look(*clock);
     }
 }
 

@@ -230,6 +230,29 @@ fn what_lets_segments_go_finds_room_when_requests_do_not() {
 }
 
 #[test]
+fn restarts_of_a_full_journal_leave_it_no_larger_than_its_cap() {
+    let fs = SimFs::new(1);
+    let options = Options { reserve_segments: 1, look_back_bytes: 256 << 10, ..options() };
+    let mut journal = open(&fs, options.clone());
+    fill(&journal);
+    for _ in 0..6 {
+        // Each life needs the reserve for its books, and leaves it behind with a record in it.
+        journal.append_wait(Record::new(RecordKind::Decisions, 0, vec![7; 100])).unwrap();
+        drop(journal);
+        journal = open(&fs, options.clone());
+        assert!(journal.append_wait(record(100)).is_err(), "nothing was released");
+    }
+    assert!(journal.stats().file_bytes > 256 << 10, "a test of nothing");
+    let consumer = journal.consumer("store", journal.stats().last);
+    assert!(journal.stats().file_bytes <= 256 << 10);
+    let files: u64 = fs.files().iter().filter_map(|file| fs.bytes(file)).map(|file| file.len() as u64).sum();
+    assert!(files <= (256 + 8) << 10, "{files} bytes in files, the manifest included");
+    let next = journal.append_wait(record(30_000)).unwrap();
+    journal.release(&consumer, next);
+    assert!(journal.append_wait(record(30_000)).is_ok());
+}
+
+#[test]
 fn a_pinned_journal_refuses_at_its_cap_and_goes_on_after_a_release() {
     let fs = SimFs::new(1);
     let journal = open(&fs, Options { consumers: vec!["store".into(), "otlp".into()], ..options() });
