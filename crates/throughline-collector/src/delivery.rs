@@ -1,7 +1,7 @@
 //! An exporter at work: what it has to send is positions in the journal ([`queue`]); a thread reads them back and cuts them
 //! into requests ([`read_back`]); tasks send these, again and again until the backend has them or refuses them for good.
 //!
-//! Memory: requests read and not sent, at most [`Settings::in_flight`] and one; the rest waits in the journal. How far the
+//! Memory: [`HELD_BYTES`], and requests read and not sent, at most [`Settings::in_flight`] and one; the rest waits in the journal. How far the
 //! backend has acknowledged is written there too ([`checkpoint`]), so that a restart sends again only what came after.
 
 pub(crate) mod checkpoint;
@@ -26,6 +26,9 @@ use self::sending::{Job, Sending};
 
 /// Between two attempts to read a journal whose disk does not answer.
 const READ_AGAIN: Duration = Duration::from_secs(1);
+
+/// Most bytes of requests that an exporter of kept traces holds in memory, to read each once.
+const HELD_BYTES: usize = 16 << 20;
 
 /// How an exporter gathers and sends.
 #[derive(Clone, Debug)]
@@ -173,7 +176,9 @@ impl Delivery {
 
     /// The body of the reading thread.
     fn read(&self, full: &mpsc::Sender<Sending>) {
-        let mut journal = self.journal.reader();
+        // Traces decided one after the other have spans in the same requests; what comes whole is read once anyway.
+        let holding = if matches!(self.settings.source, Source::Kept { .. }) { HELD_BYTES } else { 0 };
+        let mut journal = self.journal.reader(holding);
         while let Some(units) = self.next_units() {
             let job = Job::new(units.iter().map(|unit| unit.position).collect());
             let mut emit = |request: Request| {

@@ -3,15 +3,14 @@
 //!
 //! Refuses what is not OTLP before the journal sees it. Never decodes a span.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use throughline_journal::{AppendError, Full, Journal, Keys, Record, RecordKind, Refused};
 use throughline_otlp::metrics::decode_metrics;
-use throughline_otlp::view::{LogsView, TracesView};
-use throughline_otlp::{Counts, Signal, TraceId, UnixNanos, WireError, check, sound};
+use throughline_otlp::view::messages;
+use throughline_otlp::{Counts, Signal, UnixNanos, WireError, check, sound, trace_id};
 use tokio::sync::oneshot;
 
 use crate::budget::Budget;
@@ -250,23 +249,24 @@ fn refusal(error: &AppendError) -> Refusal {
     }
 }
 
-/// Each trace of the request with how many of its spans or records there are.
+/// Each trace of the request with how many of its spans or records there are. Behind the door: it has been checked, and
+/// made sound.
 fn trace_keys(signal: Signal, request: &[u8]) -> Result<Keys, WireError> {
-    let mut traces: BTreeMap<TraceId, u32> = BTreeMap::new();
-    let mut count = |id: &[u8]| {
-        if let Some(id) = TraceId::from_slice(id) {
-            *traces.entry(id).or_default() += 1;
+    let mut traces = Vec::new();
+    for resource in messages(request, 1) {
+        for scope in messages(resource?, 2) {
+            for item in messages(scope?, 2) {
+                traces.extend(trace_id(signal, item?)?);
+            }
         }
-        Ok(())
-    };
-    match signal {
-        Signal::Traces => TracesView::new(request).for_each(&mut |_, _, span| count(span.trace_id))?,
-        Signal::Logs => LogsView::new(request).for_each(&mut |_, _, log| count(log.trace_id))?,
-        Signal::Metrics => {}
     }
-    let mut keys = Keys::default();
-    for (trace, count) in traces {
-        keys::push_holds(&mut keys, trace, count);
+    traces.sort_unstable();
+    let runs = traces.chunk_by(|one, next| one == next);
+    let mut keys = Keys::with_room_for(traces.len(), traces.len() * keys::HOLDS_BYTES);
+    for run in runs {
+        if let Some(trace) = run.first() {
+            keys::push_holds(&mut keys, *trace, u32::try_from(run.len()).unwrap_or(u32::MAX));
+        }
     }
     Ok(keys)
 }

@@ -110,19 +110,21 @@ impl Entries {
     /// The pairs by key, those of one key in the order they came. Numbers are sorted instead of entries: it takes a fraction
     /// of the time.
     fn sorted(&self) -> Vec<Entry> {
-        /// The bits of a number that say which entry it is; above them is the beginning of its key.
-        const WHICH: u128 = u32::MAX as u128;
-        let number =
-            |(entry, which): (&Entry, u32)| u128::from_be_bytes(entry.key) & !WHICH | u128::from(which);
-        let mut numbers: Vec<u128> = self.entries.iter().zip(0..).map(number).collect();
+        /// The bits of a number that say which entry it is: a segment of 1 GiB has no room for so many. Above them is the
+        /// beginning of its key.
+        const WHICH: u64 = (1 << 25) - 1;
+        let beginning = |entry: &Entry| {
+            let [a, b, c, d, e, f, g, h, ..] = entry.key;
+            u64::from_be_bytes([a, b, c, d, e, f, g, h]) & !WHICH
+        };
+        let mut numbers: Vec<u64> = Vec::with_capacity(self.entries.len());
+        numbers.extend(self.entries.iter().zip(0..).map(|(entry, which)| beginning(entry) | which & WHICH));
         numbers.sort_unstable();
-        let which = |number: u128| (number & WHICH) as usize;
         let mut sorted: Vec<Entry> = Vec::with_capacity(numbers.len());
-        sorted.extend(numbers.into_iter().filter_map(|number| self.entries.get(which(number))));
+        let of = |number: u64| self.entries.get((number & WHICH) as usize);
+        sorted.extend(numbers.into_iter().filter_map(of));
         // Keys of one beginning are in the order they came: right if they are equal, to be sorted if not.
-        for run in
-            sorted.chunk_by_mut(|one, next| one.key.first_chunk::<12>() == next.key.first_chunk::<12>())
-        {
+        for run in sorted.chunk_by_mut(|one, next| beginning(one) == beginning(next)) {
             if run.len() > 1 {
                 run.sort_by_key(|entry| entry.key);
             }

@@ -112,10 +112,10 @@ impl Journal {
         read::read(&self.0.catalog, position)
     }
 
-    /// Reads records by position into one buffer.
+    /// Reads records by position; holds so many bytes of them.
     #[must_use]
-    pub fn reader(&self) -> Reader {
-        Reader::new(Arc::clone(&self.0.catalog))
+    pub fn reader(&self, holding: usize) -> Reader {
+        Reader::new(Arc::clone(&self.0.catalog), holding)
     }
 
     /// Records in order, from the one at `position` or the first after it. `Position(0)` is the beginning.

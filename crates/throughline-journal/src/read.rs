@@ -1,6 +1,7 @@
 //! Reading records back: by position, in order, by key. Concurrent with appends and with recycling: what a reader gets was
 //! published, its checksum holds, and it was not recycled while being read. It refuses to repair: damage is said and passed over.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use crate::{
@@ -21,24 +22,81 @@ pub(crate) fn read(catalog: &Catalog, position: Position) -> Result<OwnedRecord,
     owned(read_into(catalog, position, &mut buffer)?)
 }
 
-/// Reads records by position, one after the other, into one buffer: for who reads many. The buffer stays as large as
-/// the largest record was.
+/// Reads records by position, for who reads many. It can hold requests that it has read, those with the highest positions:
+/// who goes through the journal in overlapping steps then reads and checks each of them once.
 pub struct Reader {
     catalog: Arc<Catalog>,
+    /// Most bytes that are held.
+    room: usize,
+    held: BTreeMap<Position, Held>,
+    held_bytes: usize,
+    /// The record read last, if it is not held. It stays as large as the largest record was.
     buffer: Vec<u8>,
 }
 
+/// A record in a buffer.
+struct Held {
+    bytes: Vec<u8>,
+    kind: RecordKind,
+    pipeline: u16,
+    arrived: u64,
+    payload_bytes: usize,
+}
+
 impl Reader {
-    pub(crate) fn new(catalog: Arc<Catalog>) -> Self {
-        Self { catalog, buffer: Vec::new() }
+    pub(crate) fn new(catalog: Arc<Catalog>, room: usize) -> Self {
+        Self { catalog, room, held: BTreeMap::new(), held_bytes: 0, buffer: Vec::new() }
     }
 
     /// The record at `position`.
     ///
     /// # Errors
-    /// As [`crate::Journal::read`].
+    /// As [`crate::Journal::read`], but of a record that is held: that is given although its segment was recycled since.
     pub fn read(&mut self, position: Position) -> Result<ReadRecord<'_>, ReadError> {
-        readable(&read_into(&self.catalog, position, &mut self.buffer)?)
+        if !self.held.contains_key(&position) {
+            let record = readable(&read_into(&self.catalog, position, &mut self.buffer)?)?;
+            let ReadRecord { kind, pipeline, arrived, payload, .. } = record;
+            let payload_bytes = payload.len();
+            let record = Held { bytes: Vec::new(), kind, pipeline, arrived, payload_bytes };
+            if !self.may_hold(position, kind) {
+                return Ok(record.read(position, &self.buffer));
+            }
+            self.hold(position, record);
+        }
+        let held = self.held.get(&position).ok_or(ReadError::Unknown(position))?;
+        Ok(held.read(position, &held.bytes))
+    }
+
+    /// Whether there is room for what is in the buffer, or would be without records of lower positions.
+    fn may_hold(&self, position: Position, kind: RecordKind) -> bool {
+        let lower: usize = match self.held_bytes + self.buffer.len() > self.room {
+            true => self.held.range(..position).map(|(_, held)| held.bytes.len()).sum(),
+            false => 0,
+        };
+        let request = matches!(kind, RecordKind::Spans | RecordKind::Logs);
+        request && self.held_bytes + self.buffer.len() <= self.room + lower
+    }
+
+    fn hold(&mut self, position: Position, mut record: Held) {
+        let mut next = Vec::new();
+        record.bytes = std::mem::take(&mut self.buffer);
+        while self.held_bytes + record.bytes.len() > self.room
+            && let Some((_, lowest)) = self.held.pop_first()
+        {
+            self.held_bytes -= lowest.bytes.len();
+            next = lowest.bytes;
+        }
+        self.buffer = next;
+        self.held_bytes += record.bytes.len();
+        self.held.insert(position, record);
+    }
+}
+
+impl Held {
+    fn read<'b>(&self, position: Position, bytes: &'b [u8]) -> ReadRecord<'b> {
+        let payload = bytes.get(RECORD_HEADER_BYTES..).and_then(|body| body.get(..self.payload_bytes));
+        let Self { kind, pipeline, arrived, .. } = *self;
+        ReadRecord { position, kind, pipeline, arrived, payload: payload.unwrap_or_default() }
     }
 }
 

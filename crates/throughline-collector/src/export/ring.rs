@@ -17,7 +17,12 @@ pub struct Ring {
     members: Vec<Arc<str>>,
     /// Position and member, by position; no position twice.
     points: Vec<(u32, u16)>,
+    /// For each stretch of positions the first point at or behind its beginning, so that nobody has to search for it.
+    first: Vec<u32>,
 }
+
+/// Positions of a stretch: with a few members it has less than a point on average.
+const STRETCH: u32 = 128;
 
 /// A member's number in its ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,7 +38,9 @@ impl Ring {
         members.dedup();
         members.truncate(usize::from(u16::MAX));
         let points = points(&members);
-        Self { members, points }
+        let first_from = |position: u32| points.partition_point(|(point, _)| *point < position) as u32;
+        let first = (0..POSITIONS).step_by(STRETCH as usize).map(first_from).collect();
+        Self { members, points, first }
     }
 
     /// The members, sorted.
@@ -58,7 +65,10 @@ impl Ring {
     #[must_use]
     pub fn owner_but(&self, key: &[u8], without: &[Member]) -> Option<Member> {
         let position = crc32fast::hash(key) % POSITIONS;
-        let at = self.points.partition_point(|(point, _)| *point < position);
+        let mut at = self.first.get((position / STRETCH) as usize).map_or(0, |first| *first as usize);
+        while self.points.get(at).is_some_and(|(point, _)| *point < position) {
+            at += 1;
+        }
         let (before, from) = self.points.split_at_checked(at)?;
         let mut candidates = from.iter().chain(before).map(|(_, member)| Member(*member));
         candidates.find(|member| !without.contains(member))

@@ -98,7 +98,7 @@ impl Keep {
         for pipeline in &self.feeds.kept {
             let source = Source::Kept { pipeline: pipeline.clone(), reasons: Reasons::Said };
             let mut emit = |mut part: read_back::Request| request.append(&mut part.body);
-            match read_back(&mut self.journal.reader(), &source, &[unit], whole, &mut emit) {
+            match read_back(&mut self.journal.reader(0), &source, &[unit], whole, &mut emit) {
                 Ok(outcome) => outcome.gone.iter().for_each(|gone| self.quarantine(gone)),
                 Err(error) => self.quarantine(&error),
             }

@@ -9,7 +9,8 @@ use throughline_sampling::facts::TraceFacts;
 
 /// The record holds so many spans or log records of the trace (four bytes, little-endian).
 const HOLDS: u8 = 1;
-const HOLDS_BYTES: usize = 5;
+/// Bytes of such a value.
+pub(crate) const HOLDS_BYTES: usize = 5;
 /// A span in the record, of the trace whose id follows, links to the trace.
 const LINKED_BY: u8 = 2;
 /// The record holds a decision on the trace.

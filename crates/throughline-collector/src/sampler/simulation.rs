@@ -188,7 +188,7 @@ impl Life {
         let source = Source::Kept { pipeline: PIPELINE.to_owned(), reasons: Reasons::Unsaid };
         let mut requests = Vec::new();
         let full = Full { items: 10, bytes: 1 << 20 };
-        let read = read_back(&mut self.journal.reader(), &source, &units, full, &mut |request| {
+        let read = read_back(&mut self.journal.reader(0), &source, &units, full, &mut |request| {
             requests.push(request)
         });
         if !sink_is_up || read.is_err() {

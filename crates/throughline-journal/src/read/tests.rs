@@ -3,8 +3,8 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use crate::{
-    Journal, Options, Position, ReadError, ReadRecord, Record, RecordKind, format::RECORD_HEADER_BYTES,
-    sim::SimFs,
+    Journal, Options, Position, ReadError, ReadRecord, Reader, Record, RecordKind,
+    format::RECORD_HEADER_BYTES, sim::SimFs,
 };
 
 /// A journal of six records in two segments, one of them sealed.
@@ -61,10 +61,23 @@ fn a_reader_says_what_reading_alone_says_whatever_it_read_before() {
     }
     damage(&fs, positions[2], RECORD_HEADER_BYTES);
     positions.push(Position(positions[0].0 + 8));
-    let mut reader = journal.reader();
-    for (at, position) in positions.iter().chain(positions.iter().rev()).enumerate() {
-        let alone = journal.read(*position);
-        match (reader.read(*position), &alone) {
+    for room in [0, 1, 13_000, 30_000, 1 << 20] {
+        let mut reader = journal.reader(room);
+        for position in positions.iter().chain(positions.iter().rev()).chain(&positions) {
+            same(&mut reader, &journal, *position);
+            assert!(reader.held_bytes <= room);
+            let held: usize = reader.held.values().map(|held| held.bytes.len()).sum();
+            assert_eq!(held, reader.held_bytes);
+        }
+        assert_eq!(reader.held.is_empty(), room < 12_000);
+    }
+}
+
+/// Whatever it held, it says of a record what reading it alone says.
+fn same(reader: &mut Reader, journal: &Journal, position: Position) {
+    {
+        let alone = journal.read(position);
+        match (reader.read(position), &alone) {
             (Ok(read), Ok(alone)) => {
                 let ReadRecord { position, kind, pipeline, arrived, payload } = read;
                 let read = (position, kind, pipeline, arrived, payload);
@@ -75,7 +88,7 @@ fn a_reader_says_what_reading_alone_says_whatever_it_read_before() {
             }
             (read, alone) => {
                 let said = |error: Option<&ReadError>| error.map(ToString::to_string);
-                assert_eq!(said(read.as_ref().err()), said(alone.as_ref().err()), "{at}");
+                assert_eq!(said(read.as_ref().err()), said(alone.as_ref().err()), "{position:?}");
             }
         }
     }
