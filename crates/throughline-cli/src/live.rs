@@ -8,8 +8,8 @@ use std::time::Duration;
 use throughline_collector::{ExporterFigures, Held, Links, Picture, Probe, SamplerFigures, Standing};
 use throughline_otlp::TraceId;
 use throughline_query::{
-    Again, Arrival, Count, Decision, Exporter, Live, Moment, Reason, Sampler, Samples, Sampling, Trigger,
-    Verdict,
+    Again, Arrival, Bound, Count, Decision, Exporter, Live, Moment, Reach, Reason, Sampler, Samples, Sampling,
+    Trigger, Verdict,
 };
 use throughline_sampling::decision;
 use tokio::sync::broadcast;
@@ -66,7 +66,7 @@ impl Live for Wired {
         Some(Sampling {
             samplers: samplers.into_iter().map(sampler).collect(),
             exporters: exporters.into_iter().map(exporter).collect(),
-            reaches_back_to: self.probe.look_back(),
+            reach: self.probe.reach().map(reach),
             history: self.pulse.moments(),
         })
     }
@@ -197,6 +197,16 @@ fn sampler(figures: SamplerFigures) -> Sampler {
         beyond_look_back: stats.beyond_look_back,
         failed_policies: stats.failed_policies,
     }
+}
+
+fn reach(reach: throughline_collector::Reach) -> Reach {
+    let throughline_collector::Reach { since, look_back, bound } = reach;
+    let bound = match bound {
+        throughline_collector::Bound::Nothing => Bound::Nothing,
+        throughline_collector::Bound::LookBack => Bound::LookBack,
+        throughline_collector::Bound::JournalSize => Bound::JournalSize,
+    };
+    Reach { since, look_back, bound }
 }
 
 fn exporter(figures: ExporterFigures) -> Exporter {

@@ -69,6 +69,7 @@ fn extended(defaults: Config, ours: &Throughline) -> Config {
     config.journal_bytes = ours.journal_bytes.map_or(config.journal_bytes, u64::from);
     config.shards = ours.shards.map_or(config.shards, usize::from);
     config.grace = ours.restart_grace;
+    config.look_back = ours.look_back;
     config.limits.drain = ours.drain;
     config.allow_hosts.extend(ours.allow_hosts.iter().cloned());
     config

@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use throughline_journal::{Fs, Journal, JournalError, RealFs};
-use throughline_otlp::{Signal, TraceId, UnixNanos};
+use throughline_otlp::{Signal, TraceId};
 use throughline_sampling::decision::Decision;
 use throughline_store::{Store, StoreError};
 use tokio::sync::{broadcast, watch};
@@ -29,6 +29,7 @@ use crate::intake::Intake;
 use crate::keep::{Health, Keep, Stop, Threads};
 use crate::ledger::Clerk;
 use crate::lines::Lines;
+use crate::look_back::Reach;
 use crate::memory::Limiters;
 use crate::peers::Peers;
 use crate::picture::{Picture, Standing};
@@ -389,11 +390,10 @@ impl Probe {
         self.lines.picture(self.intake.counters().accepted(Signal::Traces))
     }
 
-    /// When the oldest request arrived that late spans and links can still reach; `None` if nothing samples. Reads the
-    /// journal: off the runtime's threads.
+    /// How far back late spans and links can reach; `None` if nothing samples, or nothing has come.
     #[must_use]
-    pub fn look_back(&self) -> Option<UnixNanos> {
-        self.lines.look_back()
+    pub fn reach(&self) -> Option<Reach> {
+        self.lines.reach()
     }
 }
 

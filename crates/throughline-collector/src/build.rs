@@ -1,7 +1,7 @@
 //! From a [`Topology`] to pipelines that run: what is made, in which order, and what is told of an earlier life before
 //! anything new comes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use throughline_journal::{Journal, Position, RecordKind};
@@ -85,7 +85,7 @@ pub(crate) fn build(topology: &Topology, journal: &Journal, keep: &Arc<Keep>, co
         built.add(pipeline, journal, keep, config);
     }
     let Building { samplers, deliveries, settings, mut shards } = built;
-    let lines = Lines { samplers, deliveries, keep: Some(Arc::clone(keep)) };
+    let lines = Lines { samplers, deliveries, keep: Some(Arc::clone(keep)), reach: Mutex::default() };
     let now = Now { wall: wall_clock(), mono: Duration::ZERO };
     let past = restore(now, &lines, journal, &mut shards);
     Built { lines: Arc::new(lines), shards, settings, past }
@@ -122,6 +122,7 @@ impl Building {
                 outlets,
                 shards: config.shards,
                 grace: config.grace,
+                look_back: config.look_back,
             };
             let (sampler, shards) = Sampler::new(build, journal.clone());
             self.samplers.push(sampler);

@@ -33,6 +33,8 @@ pub struct Config {
     /// What nobody needs any more stays in the journal while it is smaller than this: so far back late spans find their
     /// trace's decision, and linked traces can be brought back. Default 0 without a sampling pipeline.
     pub look_back_bytes: u64,
+    /// What is older is not brought back, however much room the journal has. Default 1 h.
+    pub look_back: Duration,
     /// Origins a browser may send from (`Access-Control-Allow-Origin`). Default none: cross-origin requests get no CORS answer.
     pub cors_origins: Vec<String>,
     /// Host names that OTLP over HTTP is received under, besides IP addresses, `localhost`, names without a dot and those
@@ -105,6 +107,7 @@ impl Default for Config {
             retention_bytes: 10 * GIB,
             journal_bytes: GIB,
             look_back_bytes: 0,
+            look_back: Duration::from_secs(3600),
             cors_origins: Vec::new(),
             allow_hosts: Vec::new(),
             topology: None,

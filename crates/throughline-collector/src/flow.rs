@@ -3,8 +3,12 @@
 use throughline_sampling::shard::Stats;
 
 use crate::exposition::{Exposition, Kind, Labels};
+use crate::intake::wall_clock;
 use crate::lines::Lines;
+use crate::look_back::{Bound, Reach};
 use crate::picture::{ExporterFigures, SamplerFigures, exporter_figures, sampler_figures};
+
+const NANOS_A_SECOND: u64 = 1_000_000_000;
 
 /// A figure of a pipeline's shards.
 type Figure = (&'static str, Kind, &'static str, fn(&Stats) -> u64);
@@ -95,6 +99,9 @@ impl Lines {
     /// Samplers and exporters.
     pub(crate) fn write(&self, page: &mut Exposition) {
         self.samplers.iter().for_each(|sampler| write_sampler(&sampler_figures(sampler), page));
+        if let Some(reach) = self.reach() {
+            write_reach(reach, page);
+        }
         self.deliveries.iter().for_each(|delivery| write_exporter(&exporter_figures(delivery), page));
     }
 }
@@ -123,6 +130,29 @@ fn write_sampler(sampler: &SamplerFigures, page: &mut Exposition) {
     if let Some(family) = page.family("throughline_sampling_kept_spans_total", Kind::Counter, help) {
         family.sample("", &labels(&[pipeline]), sampler.kept_spans);
     }
+}
+
+fn write_reach(reach: Reach, page: &mut Exposition) {
+    let back = wall_clock().0.saturating_sub(reach.since.0) / NANOS_A_SECOND;
+    let shortened = u8::from(reach.bound == Bound::JournalSize);
+    page.single(
+        "throughline_sampling_look_back_seconds",
+        Kind::Gauge,
+        "How far back late spans and links reach.",
+        back,
+    );
+    page.single(
+        "throughline_sampling_look_back_limit_seconds",
+        Kind::Gauge,
+        "How far back they may reach: look_back.",
+        reach.look_back.as_secs(),
+    );
+    page.single(
+        "throughline_sampling_look_back_shortened",
+        Kind::Gauge,
+        "1 if journal_size has no room for all of look_back.",
+        shortened,
+    );
 }
 
 fn write_exporter(exporter: &ExporterFigures, page: &mut Exposition) {

@@ -15,10 +15,14 @@ use throughline_journal::{Consumer, Journal, Position, Record, RecordKind};
 use crate::delivery::checkpoint::Checkpoint;
 use crate::intake::wall_clock;
 use crate::lines::Lines;
+use crate::look_back::{self, Aged};
 
 /// Between two looks. It bounds how long released space stays unused, and how much may be sent twice after a crash: a
 /// checkpoint is written at each, if there is news.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What has become too old is looked for at every so many looks.
+const LOOKS_AN_AGE: u32 = 5;
 
 /// The consumer that every journal has: until it has spoken, nothing is used again.
 pub(crate) const STORE: &str = "store";
@@ -32,6 +36,7 @@ pub(crate) struct Ledger {
     consumers: BTreeMap<String, Consumer>,
     lines: Arc<Lines>,
     written: Mutex<Written>,
+    aged: Mutex<Aged>,
     stop: Mutex<bool>,
     stopped: Condvar,
 }
@@ -63,7 +68,8 @@ impl Ledger {
         let consumers = names.into_iter().map(register).collect();
         let (checkpoint, position) = last.unzip();
         let (written, stop) = (Mutex::new(Written { checkpoint, position }), Mutex::new(false));
-        Arc::new(Self { journal, consumers, lines, written, stop, stopped: Condvar::new() })
+        let (aged, stopped) = (Mutex::default(), Condvar::new());
+        Arc::new(Self { journal, consumers, lines, written, aged, stop, stopped })
     }
 
     pub(crate) fn start(self: &Arc<Self>) -> io::Result<Clerk> {
@@ -73,10 +79,15 @@ impl Ledger {
     }
 
     fn run(&self) {
+        let mut looks = 0_u32;
         let mut stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
         while !*stop {
             drop(stop);
             self.look();
+            if looks.is_multiple_of(LOOKS_AN_AGE) {
+                self.expire();
+            }
+            looks = looks.wrapping_add(1);
             stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
             let waited = self.stopped.wait_timeout_while(stop, LOOK_EVERY, |stop| !*stop);
             stop = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -116,6 +127,17 @@ impl Ledger {
                 *written = Written { checkpoint: Some(checkpoint), position: Some(position.0) };
             }
             Err(error) => tracing::warn!(%error, "how far the exporters are could not be written down"),
+        }
+    }
+
+    /// Tells the journal what is older than every sampler looks back, and everybody how far that is.
+    fn expire(&self) {
+        let longest = self.lines.samplers.iter().map(|sampler| sampler.look_back).max();
+        if let Some(longest) = longest {
+            let mut aged = self.aged.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = wall_clock();
+            aged.expire(&self.journal, look_back::since(now, longest));
+            self.lines.reaches(look_back::reach(&self.journal, longest, now));
         }
     }
 

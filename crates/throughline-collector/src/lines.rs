@@ -3,7 +3,7 @@
 //!
 //! Nothing is copied per pipeline: a request is one record of the journal, and each pipeline remembers its position.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use throughline_journal::{Keys, OwnedRecord, RecordKind};
 use throughline_otlp::{Counts, Signal, UnixNanos, WireError, check};
@@ -16,6 +16,7 @@ use crate::delivery::checkpoint::Checkpoint;
 use crate::delivery::queue::Unit;
 use crate::delivery::read_back::Source;
 use crate::keep::Keep;
+use crate::look_back::Reach;
 use crate::outlet::Outlet;
 use crate::peers::{Keep as Wishes, Mark, Wished};
 use crate::pipeline::Durable;
@@ -28,6 +29,8 @@ pub(crate) struct Lines {
     pub(crate) deliveries: Vec<Arc<Delivery>>,
     /// `None`: nothing is stored here.
     pub(crate) keep: Option<Arc<Keep>>,
+    /// How far back late spans and links reach.
+    pub(crate) reach: Mutex<Option<Reach>>,
 }
 
 /// What the samplers found in a request, before it is durable.

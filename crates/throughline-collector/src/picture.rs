@@ -1,16 +1,18 @@
 //! What the running pipelines hold and have done, as plain figures for whoever shows them, and what is known of one trace.
 //! Owns nothing: it asks the samplers, the exporters and the journal.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use throughline_journal::{Position, RecordKind};
-use throughline_otlp::{TraceId, UnixNanos};
+use throughline_otlp::TraceId;
 use throughline_sampling::decision::Decision;
 use throughline_sampling::shard::Stats;
 
 use crate::delivery::Delivery;
 use crate::lines::Lines;
+use crate::look_back::Reach;
 use crate::sampler::history::JournalHistory;
 use crate::sampler::keys::Entry;
 use crate::sampler::{Figures, Sampler};
@@ -113,12 +115,14 @@ impl Lines {
         }
     }
 
-    /// When the oldest request arrived that the journal still holds; `None` if nothing samples, or it is empty.
-    pub(crate) fn look_back(&self) -> Option<UnixNanos> {
-        let history = self.samplers.first()?.history();
-        let first = history.journal.stats().first?;
-        let record = history.journal.records_from(first).next()?.ok()?;
-        Some(UnixNanos(record.arrived))
+    /// How far back late spans and links reach, as it was a second ago at most; `None` if nothing samples, or nothing has come.
+    pub(crate) fn reach(&self) -> Option<Reach> {
+        *self.reach.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It reaches so far from now on.
+    pub(crate) fn reaches(&self, reach: Option<Reach>) {
+        *self.reach.lock().unwrap_or_else(PoisonError::into_inner) = reach;
     }
 }
 
@@ -137,8 +141,8 @@ fn standing(sampler: &Sampler, trace: TraceId) -> Option<Standing> {
 fn held(history: &JournalHistory<'_>, trace: TraceId) -> Held {
     let hits = history.journal.lookup(&trace.bytes());
     let holds = |position: Position| {
-        let record = history.journal.read(position).ok();
-        record.is_some_and(|it| it.kind == RecordKind::Spans && history.intakes.contains(&it.pipeline))
+        let record = history.record(position, RecordKind::Spans);
+        record.is_some_and(|it| history.intakes.contains(&it.pipeline))
     };
     let mut positions = hits.iter().filter(|(_, value)| Entry::read(value) == Some(Entry::Holds));
     if positions.any(|(position, _)| holds(*position)) { Held::Yes } else { Held::Gone }

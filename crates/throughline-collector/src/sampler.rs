@@ -39,6 +39,7 @@ use self::elsewhere::Elsewhere;
 use self::history::JournalHistory;
 use self::seat::{Message, Seat};
 use crate::intake::wall_clock;
+use crate::look_back;
 use crate::outlet::Outlet;
 
 pub(crate) use self::seat::{Figures, Stop};
@@ -53,6 +54,8 @@ pub(crate) struct Sampler {
     /// Which receivers' requests feed it.
     pub(crate) intakes: Vec<u16>,
     plan: Arc<Plan>,
+    /// What is older is not brought back.
+    pub(crate) look_back: Duration,
     journal: Journal,
     outlets: Vec<Outlet>,
     seats: Vec<Seat>,
@@ -81,12 +84,13 @@ pub(crate) struct Build {
     pub(crate) outlets: Vec<Outlet>,
     pub(crate) shards: usize,
     pub(crate) grace: Duration,
+    pub(crate) look_back: Duration,
 }
 
 impl Sampler {
     /// A sampler that has seen nothing, and its shards, to be restored before [`Sampler::start`].
     pub(crate) fn new(build: Build, journal: Journal) -> (Arc<Self>, Vec<Shard>) {
-        let Build { pipeline, intakes, plan, outlets, shards, grace } = build;
+        let Build { pipeline, intakes, plan, outlets, shards, grace, look_back } = build;
         let budgets = Arc::new(Budgets::new(&plan));
         let count = shards.max(1);
         let seed = RandomState::new().hash_one(0_u8);
@@ -99,6 +103,7 @@ impl Sampler {
             pipeline,
             intakes,
             plan,
+            look_back,
             journal,
             outlets,
             seats,
@@ -243,7 +248,13 @@ impl Sampler {
 
     pub(crate) fn history(&self) -> JournalHistory<'_> {
         let Self { journal, plan, pipeline, intakes, .. } = self;
-        JournalHistory { journal, plan, pipeline, intakes }
+        let since = look_back::since(wall_clock(), self.look_back);
+        JournalHistory { journal, plan, pipeline, intakes, since }
+    }
+
+    /// The first position that the journal still has.
+    pub(crate) fn first(&self) -> u64 {
+        self.journal.stats().first.map_or(0, |first| first.0)
     }
 
     pub(crate) fn now(&self) -> Now {

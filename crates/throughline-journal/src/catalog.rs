@@ -29,6 +29,8 @@ struct State {
     open: Option<Open>,
     spare: Vec<Arc<SegmentFile>>,
     consumers: Consumers,
+    /// What need not stay for look-back's sake.
+    expired: Option<Position>,
 }
 
 /// The segment being written, as far as it may be read.
@@ -74,6 +76,7 @@ pub(crate) struct Usage {
     pub(crate) pinned_bytes: u64,
     pub(crate) first: Option<Position>,
     pub(crate) last: Option<Position>,
+    pub(crate) at_cap: bool,
 }
 
 impl Catalog {
@@ -84,7 +87,7 @@ impl Catalog {
     ) -> Self {
         let consumers = Consumers::expecting(&options.consumers);
         Self {
-            state: Mutex::new(State { sealed, open: None, spare, consumers }),
+            state: Mutex::new(State { sealed, open: None, spare, consumers, expired: None }),
             segment_bytes: options.segment_bytes,
             cap_bytes: options.cap_bytes,
             look_back_bytes: options.look_back_bytes,
@@ -113,7 +116,7 @@ impl Catalog {
         }
         let lacking = self.reserve.saturating_sub(state.spare.len()) as u64;
         let grown = state.bytes() + (lacking + 1) * u64::from(self.segment_bytes);
-        if grown > self.look_back_bytes.min(self.cap_bytes)
+        if (grown > self.look_back_bytes.min(self.cap_bytes) || state.oldest_is_expired())
             && let Some(file) = state.take_released(self.segment_bytes)
         {
             return Next::Reuse(file);
@@ -212,6 +215,12 @@ impl Catalog {
         removed
     }
 
+    /// Nothing up to here has to stay for look-back's sake.
+    pub(crate) fn expire(&self, up_to: Position) {
+        let mut state = self.lock();
+        state.expired = state.expired.max(Some(up_to));
+    }
+
     pub(crate) fn forget(&self, name: &Arc<str>) {
         self.lock().consumers.forget(name);
     }
@@ -231,6 +240,7 @@ impl Catalog {
             pinned_bytes: pinned.map(|sealed| u64::from(sealed.file.bytes)).sum::<u64>() + open_bytes,
             first: first.map(|sequence| Position::new(sequence, PAGE)),
             last: last.or(state.sealed.values().next_back().map(|sealed| sealed.last())),
+            at_cap: state.bytes() + u64::from(self.segment_bytes) > self.cap_bytes,
         }
     }
 }
@@ -241,6 +251,10 @@ impl State {
         let sealed = self.sealed.values().map(|sealed| &sealed.file);
         let files = sealed.chain(self.open.as_ref().map(|open| &open.file)).chain(&self.spare);
         files.map(|file| u64::from(file.bytes)).sum()
+    }
+
+    fn oldest_is_expired(&self) -> bool {
+        self.sealed.values().next().is_some_and(|oldest| Some(oldest.last()) <= self.expired)
     }
 
     /// The oldest segment, if nobody needs it.

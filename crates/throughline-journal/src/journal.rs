@@ -150,6 +150,12 @@ impl Journal {
         self.moved(consumer, Some(up_to));
     }
 
+    /// Nothing up to and including `up_to` has to stay for look-back's sake: once released, its segments are used again before
+    /// the journal grows. Never moves back.
+    pub fn expire(&self, up_to: Position) {
+        self.0.catalog.expire(up_to);
+    }
+
     /// The consumer is gone for good: it holds nothing back any more.
     pub fn forget(&self, consumer: &Consumer) {
         self.0.catalog.forget(&consumer.0);
@@ -175,6 +181,7 @@ impl Journal {
             file_bytes: usage.bytes,
             pinned_bytes: usage.pinned_bytes,
             first: usage.first,
+            at_cap: usage.at_cap,
             last: usage.last,
             ..self.0.counters.snapshot()
         }

@@ -58,7 +58,8 @@ pub struct Options {
     /// go, and must find room when requests find none, the disk being full included. Their files are made at open. 0 if
     /// nothing of that kind is written.
     pub reserve_segments: u32,
-    /// Released segments stay readable while all segments together take no more than this: look-back for disk space.
+    /// Released segments stay readable while all segments together take no more than this, or until they are said to be too
+    /// old ([`crate::Journal::expire`]): look-back for disk space.
     /// 0 reuses them at once, which keeps them in the page cache.
     pub look_back_bytes: u64,
     /// When an append is acknowledged.

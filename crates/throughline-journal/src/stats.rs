@@ -42,6 +42,8 @@ pub struct Stats {
     pub file_bytes: u64,
     /// Bytes of the segments that some consumer still needs, the open one included.
     pub pinned_bytes: u64,
+    /// Whether there is no room for one more segment: the next takes the place of an old one.
+    pub at_cap: bool,
     /// Where the oldest segment starts.
     pub first: Option<Position>,
     /// The last record that may be read.

@@ -41,4 +41,6 @@ pub use app::{App, Arrival, Live, Samples};
 pub use load::load;
 pub use query::{Query, QueryError, parse_query};
 pub use routes::{metrics, tempo, ui};
-pub use sampling::{Again, Count, Decision, Exporter, Moment, Reason, Sampler, Sampling, Trigger, Verdict};
+pub use sampling::{
+    Again, Bound, Count, Decision, Exporter, Moment, Reach, Reason, Sampler, Sampling, Trigger, Verdict,
+};

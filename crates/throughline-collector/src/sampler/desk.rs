@@ -33,6 +33,8 @@ pub(crate) struct Desk {
     handed_out: u64,
     /// First position that the shard has not seen.
     next: u64,
+    /// First position that the journal still has.
+    first: u64,
 }
 
 /// A record of decisions to append.
@@ -55,6 +57,7 @@ impl Desk {
             undurable: BTreeMap::new(),
             handed_out: 0,
             next,
+            first: 0,
         }
     }
 
@@ -76,6 +79,11 @@ impl Desk {
         self.shard.keep(now, wish);
     }
 
+    /// The journal begins here now: what a shard remembers of before is gone, and no decision names it.
+    pub(crate) fn reaches_back_to(&mut self, first: u64) {
+        self.first = first;
+    }
+
     /// When there is something to decide, in the monotone time of [`Now`].
     pub(crate) fn deadline(&self) -> Option<Duration> {
         self.shard.deadline()
@@ -91,6 +99,12 @@ impl Desk {
     /// Sorts what came out of the shard: decisions to be written, wishes for the caller.
     fn hand_out(&mut self) -> Vec<Wish> {
         let mut decisions: Vec<Decision> = std::mem::take(&mut self.output.decisions);
+        let first = self.first;
+        for decision in &mut decisions {
+            if decision.records.first().is_some_and(|record| *record < first) {
+                decision.records.retain(|record| *record >= first);
+            }
+        }
         while !decisions.is_empty() {
             let rest = decisions.split_off(some_of(&decisions));
             self.unwritten.push_back(Arc::new(Decided { pipeline: self.pipeline.clone(), decisions }));
@@ -201,8 +215,12 @@ impl History for WithPending<'_> {
 
 #[cfg(test)]
 mod tests {
+    use throughline_otlp::UnixNanos;
+    use throughline_sampling::Budgets;
     use throughline_sampling::decision::{Reason, Trigger};
+    use throughline_sampling::shard::ShardOptions;
 
+    use super::super::tests::{facts, plan};
     use super::*;
 
     fn check(positions: &[usize], expected: usize) {
@@ -227,5 +245,42 @@ mod tests {
         check(&vec![1; DECISIONS_A_RECORD + 1], DECISIONS_A_RECORD);
         check(&[POSITIONS_A_RECORD / 2; 3], 2);
         check(&[POSITIONS_A_RECORD + 1, 1], 1);
+    }
+
+    struct Nothing;
+
+    impl History for Nothing {
+        fn past(&mut self, _: TraceId) -> Option<Past> {
+            None
+        }
+
+        fn dependants(&mut self, _: TraceId, _: usize) -> Vec<TraceId> {
+            Vec::new()
+        }
+    }
+
+    /// The records of the late decision on a trace that came at 10 and 30, when the journal begins at `first` by then.
+    fn named(first: u64) -> Vec<u64> {
+        let plan = plan();
+        let budgets = Arc::new(Budgets::new(&plan));
+        let mut desk = Desk::new(Shard::new(plan, budgets, ShardOptions::default()), "traces", 0);
+        let at = |seconds: u64| Now { wall: UnixNanos(seconds * 1_000_000_000), mono: Duration::from_secs(seconds) };
+        desk.arrived(at(1), 10, &[facts(1, 1, &[])]);
+        desk.decide(at(7200), &mut Nothing);
+        let early = desk.next_write().unwrap();
+        assert_eq!(early.decided.decisions[0].verdict, Verdict::NotSampled);
+        desk.durable(early.number);
+        desk.reaches_back_to(first);
+        desk.arrived(at(7201), 30, &[facts(1, 1, &[])]);
+        desk.decide(at(7202), &mut Nothing);
+        let late = desk.next_write().unwrap();
+        assert_eq!(late.decided.decisions[0].verdict, Verdict::Sampled);
+        late.decided.decisions[0].records.clone()
+    }
+
+    #[test]
+    fn no_decision_names_what_the_journal_has_let_go_of() {
+        assert_eq!(named(10), [10, 30]);
+        assert_eq!(named(11), [30]);
     }
 }

@@ -1,5 +1,5 @@
 //! What lies beyond a shard's memory, looked up in the journal: earlier spans of a trace, earlier decisions on it, and the
-//! traces that link to it. As far back as the journal reaches.
+//! traces that link to it. As far back as the journal reaches, and no further than `look_back`.
 //!
 //! A record that cannot be read counts as not there; opening or exporting has said so already.
 
@@ -20,11 +20,15 @@ pub(crate) struct JournalHistory<'a> {
     pub(crate) pipeline: &'a str,
     /// Which receivers' requests feed it.
     pub(crate) intakes: &'a [u16],
+    /// What arrived earlier counts as not there.
+    pub(crate) since: UnixNanos,
 }
 
 impl JournalHistory<'_> {
-    fn record(&self, position: Position, kind: RecordKind) -> Option<OwnedRecord> {
-        self.journal.read(position).ok().filter(|record| record.kind == kind)
+    /// A record of this kind, if it is there and not too old.
+    pub(crate) fn record(&self, position: Position, kind: RecordKind) -> Option<OwnedRecord> {
+        let record = self.journal.read(position).ok()?;
+        (record.kind == kind && record.arrived >= self.since.0).then_some(record)
     }
 
     /// The last decision on a trace and everything sent because of any.
@@ -101,5 +105,47 @@ impl History for JournalHistory<'_> {
             }
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+    use prost::Message as _;
+    use throughline_journal::sim::SimFs;
+    use throughline_journal::{Keys, Options, Record};
+
+    use super::super::keys::push_holds;
+    use super::super::tests::plan;
+    use super::*;
+
+    /// What a sampler is told of a trace whose record arrived at 5, if it looks back to `since`.
+    fn past_since(since: u64) -> Option<Vec<u64>> {
+        let (journal, _) =
+            Journal::open(Arc::new(SimFs::new(1)), Path::new("/journal"), Options::default()).unwrap();
+        let trace = TraceId::new([7; 16]).unwrap();
+        let span = Span { trace_id: vec![7; 16], span_id: vec![1; 8], ..Span::default() };
+        let scope = ScopeSpans { spans: vec![span], ..ScopeSpans::default() };
+        let group = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
+        let request = ExportTraceServiceRequest { resource_spans: vec![group] }.encode_to_vec();
+        let mut keys = Keys::default();
+        push_holds(&mut keys, trace, 1);
+        let record = Record { keys, ..Record::new(RecordKind::Spans, 5, request) };
+        journal.append_wait(record).unwrap();
+        let plan = plan();
+        let since = UnixNanos(since);
+        let mut history =
+            JournalHistory { journal: &journal, plan: &plan, pipeline: "traces", intakes: &[0], since };
+        history.past(trace).map(|past| past.records)
+    }
+
+    #[test]
+    fn what_is_older_than_look_back_is_not_brought_back() {
+        assert_eq!(past_since(5).map(|records| records.len()), Some(1));
+        assert_eq!(past_since(6), None);
     }
 }

@@ -155,6 +155,7 @@ impl Seat {
                 hear(sampler, &mut desk, message);
             }
             let now = sampler.now();
+            desk.reaches_back_to(sampler.first());
             if stop == Stop::Decide && unsettled > 0 {
                 sampler.route(desk.shut_down(now, &mut sampler.history()));
                 sampler.settle(std::mem::take(&mut unsettled));

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use throughline_journal::sim::{Random, SimFs, Tear};
@@ -122,6 +122,8 @@ impl Life {
             Journal::open(Arc::new(fs.clone()), Path::new("/journal"), options(durability)).ok()?;
         let delivery = Delivery::new(settings(), journal.clone());
         let build = Build {
+            // Its arrivals are not of today.
+            look_back: Duration::MAX,
             pipeline: PIPELINE.to_owned(),
             intakes: vec![0],
             plan: plan(),
@@ -134,6 +136,7 @@ impl Life {
             samplers: vec![Arc::clone(&sampler)],
             deliveries: vec![Arc::clone(&delivery)],
             keep: None,
+            reach: Mutex::default(),
         };
         let mut shards = vec![shards];
         let next = restore(now(clock, clock), &lines, &journal, &mut shards).next;

@@ -75,6 +75,7 @@ fn sampler(shards: usize) -> (Arc<Sampler>, Vec<Shard>, Journal) {
         outlets: Vec::new(),
         shards,
         grace: Duration::ZERO,
+        look_back: Duration::MAX,
     };
     let (sampler, shards) = Sampler::new(build, journal.clone());
     (sampler, shards, journal)

@@ -300,6 +300,34 @@ fn without_look_back_one_file_goes_round_and_with_it_released_records_stay_reada
 }
 
 #[test]
+fn what_is_too_old_for_look_back_is_used_again_before_the_journal_grows() {
+    let fs = SimFs::new(1);
+    let journal = open(&fs, Options { look_back_bytes: 256 << 10, ..options() });
+    let store = journal.consumer("store", None);
+    let mut positions = Vec::new();
+    for _ in 0..20 {
+        let position = journal.append_wait(record(25_000)).unwrap();
+        journal.release(&store, position);
+        journal.expire(position);
+        positions.push(position);
+    }
+    let segments = fs.files().iter().filter(|path| path.to_string_lossy().contains("segment-")).count();
+    assert_eq!((segments, journal.stats().at_cap), (1, false));
+    // What a consumer needs stays, however old.
+    let pinning = journal.consumer("exporter", positions.last().copied());
+    for _ in 0..4 {
+        let position = journal.append_wait(record(25_000)).unwrap();
+        journal.release(&store, position);
+        journal.expire(position);
+        positions.push(position);
+    }
+    for position in positions.iter().rev().take(4) {
+        assert!(journal.read(*position).is_ok(), "{position}");
+    }
+    journal.release(&pinning, *positions.last().unwrap());
+}
+
+#[test]
 fn a_full_disk_refuses_and_takes_more_once_there_is_space() {
     let fs = SimFs::new(1);
     fs.set_capacity(Some(200 << 10));

@@ -21,7 +21,7 @@ use super::waterfall::percent;
 use crate::app::{App, Samples};
 use crate::own::sampled::nothing_samples;
 use crate::reply::{self, Failure};
-use crate::sampling::{Exporter, Moment, Sampler, Sampling, Verdict, reach};
+use crate::sampling::{Bound, Exporter, Moment, Reach, Sampler, Sampling, Verdict, reach};
 use crate::units::{exact, thousands};
 
 #[cfg(test)]
@@ -94,8 +94,7 @@ fn figures(sampling: &Sampling, now: UnixNanos) -> Markup {
     let rates = sampling.rates();
     let undecided: usize = sampling.samplers.iter().map(|sampler| sampler.undecided).sum();
     let bytes: usize = sampling.samplers.iter().map(|sampler| sampler.bytes).sum();
-    let look_back =
-        sampling.reaches_back_to.map_or_else(|| "nothing yet".to_owned(), |since| reach(since, now));
+    let (look_back, of_what) = look_back(sampling.reach, now);
     let figure = |name: &str, value: String, what: &str| {
         html! { div { dt { (name) } dd { b { (value) } " " span { (what) } } } }
     };
@@ -106,9 +105,22 @@ fn figures(sampling: &Sampling, now: UnixNanos) -> Markup {
             (figure("decided", rate(rates.decided), "traces/s"))
             (figure("undecided", thousands(undecided), if undecided == 1 { "trace" } else { "traces" }))
             (figure("memory", size(bytes), "of traces and decisions"))
-            (figure("look-back", look_back, "in the journal"))
+            (figure("look-back", look_back, &of_what))
         }
     }
+}
+
+/// How far back late spans and links reach, and what that is of.
+fn look_back(reached: Option<Reach>, now: UnixNanos) -> (String, String) {
+    let Some(Reach { since, look_back, bound }) = reached else {
+        return ("nothing yet".to_owned(), "in the journal".to_owned());
+    };
+    let configured = throughline_trace::time::duration(i128::try_from(look_back.as_nanos()).unwrap_or(i128::MAX));
+    let of_what = match bound {
+        Bound::Nothing | Bound::LookBack => format!("in the journal, of at most {configured}"),
+        Bound::JournalSize => format!("in the journal, of {configured}: journal_size has no room for more"),
+    };
+    (reach(since, now), of_what)
 }
 
 /// ` · 5.1 %`, if that can be said: what is kept now came in earlier.

@@ -17,10 +17,32 @@ pub struct Sampling {
     pub samplers: Vec<Sampler>,
     /// Of each exporter in each pipeline.
     pub exporters: Vec<Exporter>,
-    /// When the oldest request arrived that the journal still holds: so far back late spans and links reach.
-    pub reaches_back_to: Option<UnixNanos>,
+    /// How far back late spans and links reach; `None`: nothing has come yet.
+    pub reach: Option<Reach>,
     /// The totals now and in the last minutes, oldest first.
     pub history: Vec<Moment>,
+}
+
+/// How far back late spans and links reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// What arrived before this is not brought back.
+    pub since: UnixNanos,
+    /// `look_back`: the furthest that is configured.
+    pub look_back: Duration,
+    /// Why it is not further.
+    pub bound: Bound,
+}
+
+/// What bounds the look-back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// Nothing yet: all that came is still there.
+    Nothing,
+    /// `look_back`
+    LookBack,
+    /// `journal_size`, before `look_back` does.
+    JournalSize,
 }
 
 /// Totals since the start, at one time.
@@ -145,10 +167,23 @@ impl Sampling {
             "spansKeptPerSecond": rounded(rates.spans_kept),
             "tracesDecidedPerSecond": rounded(rates.decided),
             "spansIn": self.history.last().map(|moment| moment.spans_in),
-            "lookBackSeconds": self.reaches_back_to.map(|since| now.0.saturating_sub(since.0) / 1_000_000_000),
+            "lookBackSeconds": self.reach.map(|reach| now.0.saturating_sub(reach.since.0) / 1_000_000_000),
+            "lookBackConfiguredSeconds": self.reach.map(|reach| reach.look_back.as_secs()),
+            "lookBackBoundBy": self.reach.map(|reach| reach.bound.as_str()),
             "samplers": self.samplers.iter().map(Sampler::json).collect::<Vec<_>>(),
             "exporters": self.exporters.iter().map(Exporter::json).collect::<Vec<_>>(),
         })
+    }
+}
+
+impl Bound {
+    /// As in JSON.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::LookBack => "look_back",
+            Self::JournalSize => "journal_size",
+        }
     }
 }
 

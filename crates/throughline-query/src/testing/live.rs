@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use throughline_otlp::{TraceId, UnixNanos};
 use throughline_query::{
-    Again, Arrival, Count, Decision, Exporter, Live, Moment, Reason, Sampler, Samples, Sampling, Trigger,
-    Verdict,
+    Again, Arrival, Bound, Count, Decision, Exporter, Live, Moment, Reach, Reason, Sampler, Samples, Sampling,
+    Trigger, Verdict,
 };
 use tokio::sync::broadcast;
 
@@ -105,7 +105,11 @@ pub(super) fn sampling() -> Sampling {
     Sampling {
         samplers: vec![sampler()],
         exporters: vec![exporter("traces/otlphttp/tempo", 2_000, 0), exporter("traces/otlp/archive", 0, 3)],
-        reaches_back_to: Some(UnixNanos(NOW - 52 * 60_000_000_000)),
+        reach: Some(Reach {
+            since: UnixNanos(NOW - 52 * 60_000_000_000),
+            look_back: Duration::from_secs(3600),
+            bound: Bound::JournalSize,
+        }),
         history: (0..=60).map(moment).collect(),
     }
 }

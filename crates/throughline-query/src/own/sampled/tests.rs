@@ -87,6 +87,10 @@ async fn decisions_and_figures_are_there_for_programs() {
         (&figures["lookBackSeconds"], &figures["spansIn"]),
         (&json!(52 * 60), &json!(480_000 + 3600 % 97 * 20))
     );
+    assert_eq!(
+        (&figures["lookBackConfiguredSeconds"], &figures["lookBackBoundBy"]),
+        (&json!(3600), &json!("journal_size"))
+    );
     let sampler = &figures["samplers"][0];
     assert_eq!((&sampler["undecidedTraces"], &sampler["memoryBytes"]), (&json!(30_012), &json!(9_437_184)));
     assert_eq!(sampler["decisions"][0], json!({ "verdict": "sampled", "reason": "errors", "traces": 1_200 }));

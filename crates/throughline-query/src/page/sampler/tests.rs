@@ -3,17 +3,8 @@
 use axum::http::StatusCode;
 use http_body_util::BodyExt;
 
+use crate::page::tests::has_in_order;
 use crate::testing::{BATCH, Fixture, trace_id};
-
-/// Asserts that the page has each of these pieces, in this order.
-#[track_caller]
-fn has_in_order(page: &str, pieces: &[&str]) {
-    let mut from = 0;
-    for piece in pieces {
-        let at = page[from..].find(piece).unwrap_or_else(|| panic!("{piece} does not follow in {page}"));
-        from += at + piece.len();
-    }
-}
 
 #[tokio::test]
 async fn the_picture_has_rates_policies_and_queues() {
@@ -29,6 +20,7 @@ async fn the_picture_has_rates_policies_and_queues() {
             "<b>30,012</b>",
             "<b>9.0 MiB</b>",
             "<b>52 min",
+            "in the journal, of 1 h: journal_size has no room for more",
             "<rect class=\"in\"",
             "<code>traces</code>",
             "decision_wait 30s, 2 shards",
