@@ -14,7 +14,7 @@ use throughline_otlp::{Span, TraceId};
 use throughline_store::{Store, StoreError, TraceData};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::answer::{Answer, Outgoing};
 use crate::load::Source;
@@ -26,8 +26,9 @@ mod tests;
 /// Searches and whole traces read at once, each on a thread of its own: a thread that once held a large trace keeps the
 /// room for the next one, so a pool that grows would grow the memory with it.
 pub const MAX_READS: usize = 3;
-/// Further ones that wait for their turn.
-pub const MAX_WAITING: usize = 24;
+/// Further ones that wait for their turn. One that waits is its request and no more, a few kilobytes: many people looking
+/// at once are answered one after the other, not sent away.
+pub const MAX_WAITING: usize = 256;
 /// How long they wait.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 /// Bytes of OTLP in memory at once past which a read is a large one. One of these runs at a time.
@@ -52,6 +53,9 @@ impl Default for Room {
         Self { small: SMALL_TRACE, largest: LARGEST_TRACE, patience: PATIENCE_FOR_LARGE }
     }
 }
+
+/// Between two looks at whether clients have taken enough of the answers before.
+const LOOK: Duration = Duration::from_millis(20);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -106,11 +110,19 @@ impl Reads {
         &self.outgoing
     }
 
-    /// Waits for its turn; refused at once if too many wait already.
+    /// Waits for its turn, and until clients have taken enough of the answers before; refused at once if too many wait
+    /// already.
     pub(crate) async fn enter(&self) -> Result<Pass, Failure> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
-        let turn = timeout(self.patience, Arc::clone(&self.running).acquire_owned()).await;
-        let running = turn.map_err(|_| busy())?.map_err(|_| busy())?;
+        let turn = async {
+            let running = Arc::clone(&self.running).acquire_owned().await.map_err(|_| busy())?;
+            // An answer that is begun without room for it is given up half-way: better not begun yet.
+            while self.outgoing.is_crowded() {
+                sleep(LOOK).await;
+            }
+            Ok(running)
+        };
+        let running = timeout(self.patience, turn).await.unwrap_or_else(|_| Err(busy()))?;
         Ok(Pass { _running: running, _place: place })
     }
 

@@ -1,7 +1,10 @@
 //! Too many reads, too large a trace, too large an answer.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use axum::http::StatusCode;
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 
 use serde_json::json;
 
@@ -18,6 +21,47 @@ async fn one_read_runs_one_waits_and_the_next_is_refused() {
     drop(first);
     drop(second.await.unwrap());
     let _again = reads.enter().await.unwrap();
+    let impatient = Reads { patience: Duration::ZERO, ..reads.clone() };
+    assert!(matches!(impatient.enter().await, Err(Failure::Busy(_))));
+}
+
+/// Sixty people search at once: each gets an answer, and never do more than [`MAX_READS`] hold anything.
+#[tokio::test]
+async fn many_at_once_are_answered_one_after_the_other() {
+    let fixture = Fixture::checkouts();
+    let reads = Reads::default();
+    let mut held = Vec::new();
+    for _ in 0..MAX_READS {
+        held.push(reads.enter().await.unwrap());
+    }
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut asked = Vec::new();
+    for _ in 0..60 {
+        let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+        let mut question = Box::pin(reads.run(Arc::clone(&fixture.store), move |_| {
+            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            running.fetch_sub(1, Ordering::SeqCst);
+            Ok(())
+        }));
+        assert!(question.as_mut().now_or_never().is_none(), "it waits");
+        asked.push(question);
+    }
+    drop(held);
+    let answers = join_all(asked).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert!((1..=MAX_READS).contains(&most.load(Ordering::SeqCst)), "{most:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_begun_while_clients_have_not_taken_what_is_written() {
+    let reads = Reads::new(2, 1, Duration::from_secs(3_600));
+    let most = crate::answer::MAX_OUTGOING / 2 * 1024 + 1024;
+    let on_its_way = reads.outgoing().room(most).unwrap();
+    let mut next = Box::pin(reads.enter());
+    assert!(next.as_mut().now_or_never().is_none(), "it waits");
+    drop(on_its_way);
+    drop(next.await.unwrap());
+    let _slow = reads.outgoing().room(most).unwrap();
     let impatient = Reads { patience: Duration::ZERO, ..reads.clone() };
     assert!(matches!(impatient.enter().await, Err(Failure::Busy(_))));
 }
