@@ -159,9 +159,9 @@ impl Adopting<'_> {
             Exporter::Throughline(_) => return Ok(Some(End::Store)),
             Exporter::Nop => return Ok(None),
             Exporter::Kafka(kafka) => sending::kafka(kafka)?,
-            Exporter::Otlp(otlp) => sending::otlp(otlp)?,
-            Exporter::OtlpHttp(http) => sending::otlp_http(http)?,
-            Exporter::LoadBalancing(balancing) => sending::load_balancing(balancing)?,
+            Exporter::Otlp(otlp) => sending::otlp(otlp, self.configuration)?,
+            Exporter::OtlpHttp(http) => sending::otlp_http(http, self.configuration)?,
+            Exporter::LoadBalancing(balancing) => sending::load_balancing(balancing, self.configuration)?,
             Exporter::File(file) => sending::file(file)?,
             Exporter::Debug(debug) => sending::debug(*debug),
         };

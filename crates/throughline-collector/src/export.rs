@@ -1,7 +1,7 @@
 //! What leaves the collector: one request at a time, to one destination, with one [`Outcome`].
 //!
 //! In the order of a request's way: [`balance`] splits it over the members of a [`ring`] that a [`resolver`] keeps,
-//! [`otlp`] speaks OTLP over gRPC and HTTP with [`tls`] beneath, [`kafka`] writes records, [`mod@file`] and [`debug`] write; [`retry`] says when to try
+//! [`otlp`] speaks OTLP over gRPC and HTTP with [`tls`] beneath and a token of [`bearer`], [`kafka`] writes records, [`mod@file`] and [`debug`] write; [`retry`] says when to try
 //! again. What to send, and in which order, is not known here: whoever calls holds the queue, and nothing waits in
 //! memory but what it has handed over.
 
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use throughline_otlp::Signal;
 
 pub mod balance;
+pub mod bearer;
 pub mod debug;
 pub mod file;
 pub mod kafka;

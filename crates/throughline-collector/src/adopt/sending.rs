@@ -1,23 +1,36 @@
 //! Exporters: from what the configuration says to what is built. The two speak of the same things in their own types, so
 //! that neither has to know the other.
 
+use std::time::Duration;
+
 use crate::configuration as written;
 use crate::export::balance::{BalanceSettings, RoutingKey};
+use crate::export::bearer::{BearerSettings, Token};
 use crate::export::debug::{Sampling, Verbosity};
 use crate::export::file::{Existing, FileFormat, FileSettings, Folder};
 use crate::export::kafka::KafkaExporter;
-use crate::export::otlp::{Compression, Encoding, OtlpSettings, Protocol, Security};
+use crate::export::otlp::{Compression, Encoding, OtlpExporter, OtlpSettings, Protocol, Security};
 use crate::export::resolver::ResolverSettings;
 use crate::export::retry::RetrySettings;
 use crate::export::tls::{Identity, Pem, SystemRoots, TlsSettings, TlsVersion, Verify};
 use crate::topology::{Exporter, ExporterSettings};
 
-pub(super) fn otlp(otlp: &written::OtlpExporter) -> Result<Exporter, String> {
-    let settings = grpc(otlp.endpoint.to_string(), &otlp.sending, otlp.authority.as_ref())?;
+/// How soon a token that is written to a file is shown.
+const TOKENS_EVERY: Duration = Duration::from_secs(1);
+
+pub(super) fn otlp(
+    otlp: &written::OtlpExporter,
+    all: &written::Configuration,
+) -> Result<Exporter, String> {
+    let settings = grpc(otlp.endpoint.to_string(), &otlp.sending, otlp.authority.as_ref(), all)?;
+    check(&settings)?;
     Ok(exporter(&otlp.sending, &otlp.sending.retry, ExporterSettings::Otlp(settings)))
 }
 
-pub(super) fn otlp_http(http: &written::OtlpHttpExporter) -> Result<Exporter, String> {
+pub(super) fn otlp_http(
+    http: &written::OtlpHttpExporter,
+    all: &written::Configuration,
+) -> Result<Exporter, String> {
     let encoding = match http.encoding {
         written::Encoding::Json => Encoding::Json,
         written::Encoding::Protobuf => Encoding::Proto,
@@ -26,18 +39,26 @@ pub(super) fn otlp_http(http: &written::OtlpHttpExporter) -> Result<Exporter, St
     let settings = OtlpSettings {
         traces_endpoint: url(&http.traces),
         logs_endpoint: url(&http.logs),
-        ..settings(Protocol::Http(encoding), String::new(), &http.sending)?
+        ..settings(Protocol::Http(encoding), String::new(), &http.sending, all)?
     };
+    if settings.traces_endpoint.is_some() || settings.logs_endpoint.is_some() {
+        check(&settings)?;
+    }
     Ok(exporter(&http.sending, &http.sending.retry, ExporterSettings::Otlp(settings)))
 }
 
-pub(super) fn load_balancing(balancing: &written::LoadBalancingExporter) -> Result<Exporter, String> {
+pub(super) fn load_balancing(
+    balancing: &written::LoadBalancingExporter,
+    all: &written::Configuration,
+) -> Result<Exporter, String> {
     let resolver = resolver(&balancing.resolver);
     let routing_key = match balancing.routing {
         written::Routing::TraceId => RoutingKey::TraceId,
         written::Routing::Service => RoutingKey::Service,
     };
-    let otlp = grpc(String::new(), &balancing.sending, balancing.authority.as_ref())?;
+    let otlp = grpc(String::new(), &balancing.sending, balancing.authority.as_ref(), all)?;
+    // Of the members only the addresses are not known yet.
+    check(&OtlpSettings { endpoint: "127.0.0.1:4317".to_owned(), ..otlp.clone() })?;
     let settings = ExporterSettings::LoadBalancing(resolver, BalanceSettings { routing_key, otlp });
     let retry = balancing.retry.as_ref().unwrap_or(&balancing.sending.retry);
     Ok(exporter(&balancing.sending, retry, settings))
@@ -127,8 +148,9 @@ fn grpc(
     endpoint: String,
     sending: &written::Sending,
     authority: Option<&String>,
+    all: &written::Configuration,
 ) -> Result<OtlpSettings, String> {
-    let settings = settings(Protocol::Grpc, endpoint, sending)?;
+    let settings = settings(Protocol::Grpc, endpoint, sending, all)?;
     Ok(OtlpSettings { authority: authority.cloned(), ..settings })
 }
 
@@ -136,15 +158,8 @@ fn settings(
     protocol: Protocol,
     endpoint: String,
     sending: &written::Sending,
+    all: &written::Configuration,
 ) -> Result<OtlpSettings, String> {
-    if sending.authenticator.is_some() {
-        return Err("`auth` of an exporter is not built yet; say the header in `headers`".to_owned());
-    }
-    if sending.tls.reload.is_some() {
-        return Err(
-            "`tls::reload_interval` of an exporter is not built; restart to read new files".to_owned()
-        );
-    }
     let security = match sending.tls.transport {
         written::Transport::Plain => Security::Plain,
         written::Transport::Tls => Security::Tls(tls(&sending.tls)),
@@ -152,16 +167,37 @@ fn settings(
     Ok(OtlpSettings {
         security,
         headers: sending.headers.clone(),
+        bearer: sending.authenticator.as_ref().map(|named| bearer(named, all)).transpose()?,
         timeout: Some(sending.timeout).filter(|timeout| !timeout.is_zero()),
         compression: match sending.compression {
             written::Compression::None => Compression::None,
             written::Compression::Gzip => Compression::Gzip,
             written::Compression::Zstd => {
-                return Err("`compression: zstd` is not built; use gzip or none".to_owned());
+                return Err("`compression: zstd` is not supported; use gzip or none".to_owned());
             }
         },
         ..OtlpSettings::new(protocol, endpoint)
     })
+}
+
+/// Reads the files that the settings name, so that `validate` says of them what a start would.
+fn check(settings: &OtlpSettings) -> Result<(), String> {
+    OtlpExporter::new(settings.clone()).map(drop).map_err(|error| error.to_string())
+}
+
+/// Never sends without a token because of an authenticator that has none.
+fn bearer(named: &written::ComponentId, all: &written::Configuration) -> Result<BearerSettings, String> {
+    let Some(written::Extension::BearerToken(tokens)) = all.extensions.get(named) else {
+        return Err(format!("`{named}` is no bearertokenauth of `extensions`"));
+    };
+    let token = match &tokens.tokens {
+        written::Tokens::File(path) => Token::File(path.clone()),
+        written::Tokens::Text(texts) => {
+            Token::Text(texts.first().cloned().ok_or_else(|| format!("`{named}` has no token"))?)
+        }
+    };
+    let (header, scheme) = (tokens.header.clone(), tokens.scheme.clone());
+    Ok(BearerSettings { header, scheme, token, every: TOKENS_EVERY })
 }
 
 pub(super) fn tls(tls: &written::ClientTls) -> TlsSettings {
@@ -189,5 +225,6 @@ pub(super) fn tls(tls: &written::ClientTls) -> TlsSettings {
             written::TlsVersion::V1_2 => TlsVersion::V1_2,
             written::TlsVersion::V1_3 => TlsVersion::V1_3,
         },
+        reload: tls.reload,
     }
 }

@@ -14,6 +14,7 @@ mod http;
 use std::fmt;
 use std::io::Write as _;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
@@ -28,6 +29,7 @@ use throughline_otlp::{Signal, json};
 pub(crate) use self::call::{CallSettings, Caller};
 use self::connection::{Connections, Failure, Payload, Sender};
 use self::endpoint::Endpoint;
+use super::bearer::{Bearer, BearerSettings};
 use super::tls::TlsSettings;
 use super::{Outcome, SettingError};
 
@@ -48,6 +50,8 @@ pub struct OtlpSettings {
     pub security: Security,
     /// Headers of every request.
     pub headers: Vec<(String, String)>,
+    /// `auth`: a token that every request shows.
+    pub bearer: Option<BearerSettings>,
     /// Time for everything from connecting to the whole answer. Default 5 s over gRPC, 30 s over HTTP.
     pub timeout: Option<Duration>,
     /// Compression of requests. Default gzip.
@@ -127,6 +131,7 @@ impl OtlpSettings {
             logs_endpoint: None,
             security: Security::Tls(TlsSettings::default()),
             headers: Vec::new(),
+            bearer: None,
             timeout: Some(Duration::from_secs(seconds)),
             compression: Compression::default(),
             keepalive: None,
@@ -150,6 +155,7 @@ impl FromStr for Compression {
 pub struct OtlpExporter {
     settings: OtlpSettings,
     headers: HeaderMap,
+    bearer: Option<Arc<Bearer>>,
     /// A signal without an endpoint cannot be sent.
     traces: Option<Route>,
     logs: Option<Route>,
@@ -158,7 +164,7 @@ pub struct OtlpExporter {
 /// Where one signal goes.
 struct Route {
     endpoint: Endpoint,
-    connections: std::sync::Arc<Connections>,
+    connections: Arc<Connections>,
 }
 
 impl fmt::Debug for OtlpExporter {
@@ -182,12 +188,13 @@ impl OtlpExporter {
     /// [`SettingError`], with the key that has to change.
     pub fn new(settings: OtlpSettings) -> Result<Self, SettingError> {
         let headers = headers(&settings)?;
+        let bearer = settings.bearer.as_ref().map(Bearer::open).transpose()?.map(Arc::new);
         let route = |signal, before: Option<&Route>| -> Result<Option<Route>, SettingError> {
             let Some(endpoint) = Endpoint::of(&settings, signal)? else { return Ok(None) };
             let same = before.filter(|route| route.endpoint.same_server(&endpoint));
             let connections = match same {
-                Some(route) => std::sync::Arc::clone(&route.connections),
-                None => std::sync::Arc::new(Connections::new(&settings, &endpoint)?),
+                Some(route) => Arc::clone(&route.connections),
+                None => Arc::new(Connections::new(&settings, &endpoint)?),
             };
             Ok(Some(Route { endpoint, connections }))
         };
@@ -199,7 +206,7 @@ impl OtlpExporter {
                 "is missing; name where to send, http://127.0.0.1:4318 say",
             ));
         }
-        Ok(Self { headers, traces, logs, settings })
+        Ok(Self { headers, bearer, traces, logs, settings })
     }
 
     /// Sends one request and waits for its answer.
@@ -250,6 +257,9 @@ impl OtlpExporter {
         };
         for (name, value) in &self.headers {
             request.headers_mut().insert(name, value.clone());
+        }
+        if let Some(bearer) = &self.bearer {
+            bearer.show(request.headers_mut()).await;
         }
         Ok(request)
     }

@@ -1,8 +1,10 @@
 //! TLS towards destinations: which roots are trusted, who we say we are, what is not verified. rustls over ring; nothing
-//! is read until an exporter is made, and then everything is, so that a wrong file is said at start.
+//! is read until an exporter is made, and then everything is, so that a wrong file is said at start. With `reload_interval`
+//! the files are read again when a connection is made; what cannot be used then leaves those of before in use.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -10,6 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio_rustls::TlsConnector;
 
 use super::SettingError;
 
@@ -28,6 +31,8 @@ pub struct TlsSettings {
     pub server_name: Option<String>,
     /// `min_version`
     pub min_version: TlsVersion,
+    /// `reload_interval`: connections made so long after files were read have them read again. `None`: never.
+    pub reload: Option<Duration>,
 }
 
 /// Certificates or a key in PEM.
@@ -78,10 +83,71 @@ pub enum TlsVersion {
     V1_3,
 }
 
+/// What connections are made with, as it was read last.
+pub(super) struct Client {
+    settings: TlsSettings,
+    protocols: Vec<Vec<u8>>,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    config: Arc<ClientConfig>,
+    read: Instant,
+    /// Whether the files could be used when they were read last: what is wrong is said once.
+    files: Result<(), SettingError>,
+}
+
+impl Client {
+    /// Reads what the settings name. `protocols` are offered by ALPN, the best first.
+    pub(super) fn open(settings: &TlsSettings, protocols: &[&[u8]]) -> Result<Self, SettingError> {
+        let protocols: Vec<Vec<u8>> = protocols.iter().map(|name| name.to_vec()).collect();
+        let config = client_config(settings, &protocols)?;
+        let current = Mutex::new(Current { config, read: Instant::now(), files: Ok(()) });
+        Ok(Self { settings: settings.clone(), protocols, current })
+    }
+
+    /// For one connection. Those that are open keep what they began with.
+    pub(super) async fn connector(self: &Arc<Self>) -> TlsConnector {
+        if self.is_due() {
+            let client = Arc::clone(self);
+            // Reads files. If the runtime stops, so does the connection.
+            let _ = tokio::task::spawn_blocking(move || client.refresh()).await;
+        }
+        TlsConnector::from(Arc::clone(&self.current().config))
+    }
+
+    /// Whether the files are to be read again; whoever is told so does it.
+    fn is_due(&self) -> bool {
+        let Some(every) = self.settings.reload else { return false };
+        let mut current = self.current();
+        let due = current.read.elapsed() >= every;
+        if due {
+            current.read = Instant::now();
+        }
+        due
+    }
+
+    fn refresh(&self) {
+        let read = client_config(&self.settings, &self.protocols);
+        let mut current = self.current();
+        let files = read.map(|config| current.config = config);
+        if let Err(error) = &files
+            && current.files != files
+        {
+            tracing::warn!(%error, "an exporter's certificates cannot be read again; those of before stay in use");
+        }
+        current.files = files;
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Reads what the settings name. `protocols` are offered by ALPN, the best first.
-pub(super) fn client_config(
+fn client_config(
     settings: &TlsSettings,
-    protocols: &[&[u8]],
+    protocols: &[Vec<u8>],
 ) -> Result<Arc<ClientConfig>, SettingError> {
     let provider = Arc::new(ring::default_provider());
     let versions: &[_] = match settings.min_version {
@@ -108,7 +174,7 @@ pub(super) fn client_config(
                 SettingError::new("tls.cert_file", format!("does not go with the key: {error}"))
             })?,
     };
-    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    config.alpn_protocols = protocols.to_vec();
     Ok(Arc::new(config))
 }
 

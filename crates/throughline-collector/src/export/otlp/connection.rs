@@ -18,13 +18,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use tokio_rustls::TlsConnector;
 
 use super::endpoint::{Endpoint, Scheme};
 use super::framed::Framed;
 use super::{Keepalive, OtlpSettings, Protocol, Security, WhileIdle};
 use crate::export::SettingError;
-use crate::export::tls::{TlsSettings, client_config};
+use crate::export::tls::{Client, TlsSettings};
 
 /// A body in one piece.
 pub(super) type Payload = Full<Framed>;
@@ -46,7 +45,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 pub(super) struct Connections {
     host: String,
     port: u16,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<(Arc<Client>, ServerName<'static>)>,
     /// HTTP/2 without asking, as gRPC has it; else only if TLS agrees on it.
     always_http2: bool,
     keepalive: Option<Keepalive>,
@@ -118,7 +117,7 @@ impl Connections {
                 let name = tls.server_name.clone().or(authority).unwrap_or_else(|| endpoint.host.clone());
                 let name = ServerName::try_from(name)
                     .map_err(|error| SettingError::new("tls.server_name_override", error.to_string()))?;
-                Some((TlsConnector::from(client_config(tls, protocols)?), name))
+                Some((Arc::new(Client::open(tls, protocols)?), name))
             }
         };
         let (host, port, keepalive) = (endpoint.host.clone(), endpoint.port, settings.keepalive);
@@ -184,6 +183,7 @@ impl Connections {
         let Some((tls, name)) = &self.tls else {
             return self.handshake(stream, self.always_http2).await;
         };
+        let tls = tls.connector().await;
         let stream = tls.connect(name.clone(), stream).await.map_err(|error| format!("TLS: {error}"))?;
         let agreed = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         self.handshake(stream, self.always_http2 || agreed).await

@@ -15,6 +15,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message as _;
 
 use super::*;
+use crate::export::bearer::Token;
 use crate::export::sink::{Arrived, Fault, Sink, Stats};
 use crate::export::{Rejected, Trouble};
 
@@ -91,6 +92,49 @@ async fn every_way_delivers_both_signals() {
         if settings.compression == Compression::Gzip {
             assert!(arrived.stats().bytes < 20_000, "compressed");
         }
+    }
+}
+
+/// The token of a file is shown as it is by then, and never in a log.
+#[tokio::test]
+async fn a_token_is_shown_and_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens");
+    let sink = Sink::start(any_port()).await.unwrap();
+    let arrived = sink.arrived();
+    let bearer = |header: &str, scheme: &str, token: Token| {
+        let (header, scheme) = (header.to_owned(), scheme.to_owned());
+        Some(BearerSettings { header, scheme, token, every: Duration::ZERO })
+    };
+    let exporter = |settings: OtlpSettings, bearer| OtlpExporter::new(OtlpSettings { bearer, ..settings });
+    for settings in ways(sink.address()) {
+        std::fs::write(&file, "\n first \nsecond\n").unwrap();
+        let fixed = bearer("x-key", "", Token::Text("bare".to_owned()));
+        let fixed = exporter(settings.clone(), fixed).unwrap();
+        assert_eq!(send(&fixed, Signal::Traces, traces([(1, 1)])).await, Outcome::ACCEPTED);
+        assert_eq!(arrived.header("x-key"), "bare");
+        let from_file = bearer("authorization", "Bearer", Token::File(file.clone()));
+        assert!(!format!("{from_file:?}").contains("first"));
+        let from_file = exporter(settings, from_file).unwrap();
+        for (content, expected) in
+            [(None, "Bearer first"), (Some("third\n"), "Bearer third"), (Some(""), "Bearer third")]
+        {
+            if let Some(content) = content {
+                std::fs::write(&file, content).unwrap();
+            }
+            assert_eq!(send(&from_file, Signal::Traces, traces([(1, 1)])).await, Outcome::ACCEPTED);
+            assert_eq!(arrived.header("authorization"), expected);
+        }
+    }
+    for (header, token, expected) in [
+        ("a b", Token::Text("t".to_owned()), "`auth.authenticator`: `a b` is no name of a header"),
+        ("x", Token::Text("a\nb".to_owned()), "`auth.authenticator`: the token has characters"),
+        ("x", Token::File(file), "`auth.authenticator`: "),
+        ("x", Token::File(folder.path().join("none")), "`auth.authenticator`: cannot read "),
+    ] {
+        let error = exporter(plain(Protocol::Grpc, sink.address()), bearer(header, "Bearer", token));
+        let error = error.unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error} is not {expected}");
     }
 }
 

@@ -12,6 +12,11 @@ use crate::export::tls::{Identity, Pem, TlsSettings, TlsVersion, Verify};
 
 const CA: &str = include_str!("ca.pem");
 const SERVER: (&str, &str) = (include_str!("server.pem"), include_str!("server.key"));
+/// Signed by itself.
+const STRANGER: (&str, &str) = (
+    include_str!("../../../backend/tests/stranger.pem"),
+    include_str!("../../../backend/tests/stranger.key"),
+);
 const CLIENT: (&str, &str) = (include_str!("client.pem"), include_str!("client.key"));
 
 #[derive(Clone, Copy, PartialEq)]
@@ -128,6 +133,44 @@ async fn we_can_say_who_we_are() {
         assert!(said != "accepted", "nobody without a certificate");
     }
     assert_eq!(sink.arrived().stats().spans, PROTOCOLS.len() as u64);
+}
+
+/// Nobody was told who we are at first; then the files are written anew.
+#[tokio::test]
+async fn files_are_read_again_before_a_connection_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let write = |name: &str, content: &str| std::fs::write(file(name), content).unwrap();
+    let sink = Sink::start(any_port()).await.unwrap();
+    let address = proxy(sink.address(), Clients::WithCertificate, &[b"http/1.1"]).await;
+    write("cert", STRANGER.0);
+    write("key", STRANGER.1);
+    let identity = Identity { certificates: Pem::File(file("cert")), key: Pem::File(file("key")) };
+    let exporter = |reload| {
+        let tls = TlsSettings { identity: Some(identity.clone()), reload, ..trusting() };
+        let endpoint = format!("https://localhost:{}", address.port());
+        OtlpExporter::new(OtlpSettings {
+            security: Security::Tls(tls),
+            timeout: Some(PATIENCE),
+            ..OtlpSettings::new(Protocol::Http(Encoding::Proto), endpoint)
+        })
+        .unwrap()
+    };
+    let (fresh, stale) = (exporter(Some(Duration::ZERO)), exporter(None));
+    let accepts = async |exporter: &OtlpExporter| {
+        send(exporter, Signal::Traces, traces([(1, 1)])).await == Outcome::ACCEPTED
+    };
+    assert!(!accepts(&fresh).await && !accepts(&stale).await);
+    write("cert", CLIENT.0);
+    write("key", CLIENT.1);
+    // The failure to connect is remembered for a moment.
+    let known = async { while !accepts(&fresh).await {} };
+    tokio::time::timeout(PATIENCE, known).await.expect("the new files are shown");
+    assert!(!accepts(&stale).await, "nobody asked for that");
+    // What cannot be used changes nothing.
+    write("key", "");
+    fresh.traces.as_ref().unwrap().connections.forget().await;
+    assert!(accepts(&fresh).await);
 }
 
 #[test]
