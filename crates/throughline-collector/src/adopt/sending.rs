@@ -7,9 +7,9 @@ use crate::configuration as written;
 use crate::export::balance::{BalanceSettings, RoutingKey};
 use crate::export::bearer::{BearerSettings, Token};
 use crate::export::debug::{Sampling, Verbosity};
-use crate::export::file::{Existing, FileFormat, FileSettings, Folder};
+use crate::export::file::{Existing, FileFormat, FileSettings, Folder, Rotation};
 use crate::export::kafka::KafkaExporter;
-use crate::export::otlp::{Compression, Encoding, OtlpExporter, OtlpSettings, Protocol, Security};
+use crate::export::otlp::{Compression, Encoding, OtlpSettings, Protocol, Security};
 use crate::export::resolver::ResolverSettings;
 use crate::export::retry::RetrySettings;
 use crate::export::tls::{Identity, Pem, SystemRoots, TlsSettings, TlsVersion, Verify};
@@ -23,7 +23,6 @@ pub(super) fn otlp(
     all: &written::Configuration,
 ) -> Result<Exporter, String> {
     let settings = grpc(otlp.endpoint.to_string(), &otlp.sending, otlp.authority.as_ref(), all)?;
-    check(&settings)?;
     Ok(exporter(&otlp.sending, &otlp.sending.retry, ExporterSettings::Otlp(settings)))
 }
 
@@ -41,9 +40,6 @@ pub(super) fn otlp_http(
         logs_endpoint: url(&http.logs),
         ..settings(Protocol::Http(encoding), String::new(), &http.sending, all)?
     };
-    if settings.traces_endpoint.is_some() || settings.logs_endpoint.is_some() {
-        check(&settings)?;
-    }
     Ok(exporter(&http.sending, &http.sending.retry, ExporterSettings::Otlp(settings)))
 }
 
@@ -57,8 +53,6 @@ pub(super) fn load_balancing(
         written::Routing::Service => RoutingKey::Service,
     };
     let otlp = grpc(String::new(), &balancing.sending, balancing.authority.as_ref(), all)?;
-    // Of the members only the addresses are not known yet.
-    check(&OtlpSettings { endpoint: "127.0.0.1:4317".to_owned(), ..otlp.clone() })?;
     let settings = ExporterSettings::LoadBalancing(resolver, BalanceSettings { routing_key, otlp });
     let retry = balancing.retry.as_ref().unwrap_or(&balancing.sending.retry);
     Ok(exporter(&balancing.sending, retry, settings))
@@ -85,11 +79,13 @@ pub(super) fn resolver(resolver: &written::Resolver) -> ResolverSettings {
 
 pub(super) fn file(file: &written::FileExporter) -> Result<Exporter, String> {
     if file.compression != written::FileCompression::None {
-        return Err("`compression: zstd` of a file is not built; leave it out".to_owned());
+        return Err("`compression: zstd` of a file is not supported; leave it out".to_owned());
     }
-    if file.rotation.is_some() {
-        return Err("`rotation` is not built; let logrotate or a timer move the file".to_owned());
-    }
+    let rotation = |rotation: &written::Rotation| Rotation {
+        most_bytes: rotation.most_bytes,
+        most_days: rotation.most_days,
+        most_files: rotation.most_files,
+    };
     let settings = FileSettings {
         path: file.path.clone(),
         format: match file.format {
@@ -104,6 +100,7 @@ pub(super) fn file(file: &written::FileExporter) -> Result<Exporter, String> {
             written::Folders::Create => Folder::Create,
             written::Folders::Expect => Folder::MustExist,
         },
+        rotation: file.rotation.as_ref().map(rotation),
     };
     Ok(local(ExporterSettings::File(settings)))
 }
@@ -178,11 +175,6 @@ fn settings(
         },
         ..OtlpSettings::new(protocol, endpoint)
     })
-}
-
-/// Reads the files that the settings name, so that `validate` says of them what a start would.
-fn check(settings: &OtlpSettings) -> Result<(), String> {
-    OtlpExporter::new(settings.clone()).map(drop).map_err(|error| error.to_string())
 }
 
 /// Never sends without a token because of an authenticator that has none.

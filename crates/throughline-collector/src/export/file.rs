@@ -1,14 +1,19 @@
 //! The `file` exporter: requests one behind the other in a file, as the peer writes and reads them: OTLP/JSON, one request
-//! a line, or protobuf, each behind its length in four bytes, the highest first.
+//! a line, or protobuf, each behind its length in four bytes, the highest first. A file that is full is set aside
+//! ([`rotation`]).
+
+mod rotation;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use throughline_otlp::{Signal, json};
 
+pub use self::rotation::Rotation;
 use super::{Outcome, SettingError, Trouble};
 
 /// `file`
@@ -22,6 +27,8 @@ pub struct FileSettings {
     pub existing: Existing,
     /// `create_directory`
     pub folder: Folder,
+    /// `rotation`; a file that is there goes on then.
+    pub rotation: Option<Rotation>,
 }
 
 /// `format`
@@ -59,6 +66,7 @@ pub enum Folder {
 pub struct FileExporter {
     path: PathBuf,
     format: FileFormat,
+    rotation: Option<Rotation>,
     file: Arc<Mutex<File>>,
 }
 
@@ -68,7 +76,8 @@ impl FileExporter {
     /// # Errors
     /// [`SettingError`] if it cannot be written.
     pub fn new(settings: FileSettings) -> Result<Self, SettingError> {
-        let FileSettings { path, format, existing, folder } = settings;
+        let FileSettings { path, format, existing, folder, rotation } = settings;
+        let existing = if rotation.is_some() { Existing::Append } else { existing };
         let problem =
             |error: io::Error| SettingError::new("path", format!("cannot write {}: {error}", path.display()));
         if let (Folder::Create, Some(parent)) = (folder, path.parent()) {
@@ -81,18 +90,24 @@ impl FileExporter {
             Existing::Replace => options.write(true).truncate(true),
         };
         let file = options.open(&path).map_err(problem)?;
-        Ok(Self { file: Arc::new(Mutex::new(file)), path, format })
+        Ok(Self { file: Arc::new(Mutex::new(file)), path, format, rotation })
     }
 
     /// Appends one request. It is the system's then, not yet on the disk.
     pub async fn send(&self, signal: Signal, request: Bytes) -> Outcome {
         let (format, file) = (self.format, Arc::clone(&self.file));
+        let rotation = self.rotation.map(|rotation| (rotation, self.path.clone()));
         let written = tokio::task::spawn_blocking(move || {
             let bytes = match encoded(format, signal, &request) {
                 Ok(bytes) => bytes,
                 Err(why) => return Ok(Err(why)),
             };
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((rotation, path)) = rotation
+                && rotation.is_full(file.metadata()?.len(), bytes.len())
+            {
+                *file = rotation.rotate(&path, SystemTime::now())?;
+            }
             append(&mut file, &bytes).map(Ok)
         });
         match written.await {
@@ -163,6 +178,7 @@ mod tests {
             format: FileFormat::Json,
             existing: Existing::Replace,
             folder: Folder::Create,
+            rotation: None,
         };
         let line = format!("{JSON}\n").into_bytes();
         let twice = [request.clone(), request.clone()];
@@ -175,10 +191,38 @@ mod tests {
             format: FileFormat::Proto,
             existing: Existing::Replace,
             folder: Folder::MustExist,
+            rotation: None,
         };
         let length = u32::try_from(request.len()).unwrap().to_be_bytes();
         let record = [&length, request.as_ref()].concat();
         assert_eq!(check(proto, &twice).await, [record.clone(), record].concat());
+    }
+
+    #[tokio::test]
+    async fn a_full_file_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let request = Bytes::from(to_protobuf(Signal::Traces, JSON.as_bytes()).unwrap());
+        let line = JSON.len() as u64 + 1;
+        let rotation = Rotation { most_bytes: line * 2, most_days: None, most_files: Some(2) };
+        let settings = FileSettings {
+            path: folder.path().join("out.jsonl"),
+            format: FileFormat::Json,
+            existing: Existing::Replace,
+            folder: Folder::MustExist,
+            rotation: Some(rotation),
+        };
+        std::fs::write(&settings.path, "x").unwrap();
+        // Beside the byte there is room for one, then for two a file: x1 23 45 67 8.
+        let last = check(settings.clone(), &vec![request.clone(); 8]).await;
+        assert_eq!(last.len() as u64, line);
+        let mut sizes: Vec<u64> =
+            std::fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().metadata().unwrap().len()).collect();
+        sizes.sort_unstable();
+        assert_eq!(sizes, [line, line * 2, line * 2], "two set aside, the oldest of which are gone");
+        // A record that is larger than a file may be stands alone in one.
+        let tiny = Rotation { most_bytes: 1, ..rotation };
+        let alone = check(FileSettings { rotation: Some(tiny), ..settings }, &[request]).await;
+        assert_eq!(alone.len() as u64, line);
     }
 
     #[tokio::test]
@@ -189,6 +233,7 @@ mod tests {
             format: FileFormat::Json,
             existing: Existing::Replace,
             folder: Folder::MustExist,
+            rotation: None,
         };
         let error = FileExporter::new(settings).unwrap_err().to_string();
         assert!(error.starts_with("`path`: cannot write ") && error.contains("No such file"), "{error}");
@@ -197,6 +242,7 @@ mod tests {
             format: FileFormat::Proto,
             existing: Existing::Append,
             folder: Folder::MustExist,
+            rotation: None,
         };
         let exporter = FileExporter::new(full).unwrap();
         let said = exporter.send(Signal::Traces, Bytes::from_static(b"x")).await;

@@ -27,6 +27,7 @@ fn into_file(name: &str, receiver: u16, path: &Path) -> Pipeline {
         format: FileFormat::Json,
         existing: Existing::Append,
         folder: Folder::MustExist,
+        rotation: None,
     };
     let file = Exporter {
         name: "file".to_owned(),
