@@ -46,6 +46,12 @@ impl Output {
         }
     }
 
+    /// One line for whoever listens; nobody has to.
+    pub(crate) fn offer(&self, text: &str) {
+        let mut stdout = io::stdout().lock();
+        let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    }
+
     /// Data, one line.
     pub(crate) fn line(&self, text: &str) {
         self.data(&format!("{text}\n"));

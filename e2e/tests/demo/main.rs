@@ -9,3 +9,4 @@ mod once;
 mod process;
 mod real_kafka;
 mod stays_up;
+mod unheard;

@@ -1,5 +1,5 @@
 //! The other side of [`super::services`]: this binary as one of the four services. It says on standard output when it is
-//! up, and ends when its standard input does, which it does however the parent ends.
+//! up, heard or not, and ends when its standard input does, which it does however the parent ends.
 
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ pub(crate) fn run(service: Service, output: &Output) -> Result<(), Failure> {
         .map_err(|error| Failure::Start(format!("cannot watch the parent: {error}")))?;
 
     let output = *output;
-    let ready = move |ready: Ready| output.line(&describe(ready).to_string());
+    let ready = move |ready: Ready| output.offer(&describe(ready).to_string());
     let stop = async {
         // The sender lives in the thread above until it has sent.
         let _ = stopped.await;
