@@ -8,8 +8,8 @@ use std::time::Duration;
 use throughline_collector::{ExporterFigures, Held, Links, Picture, Probe, SamplerFigures, Standing};
 use throughline_otlp::TraceId;
 use throughline_query::{
-    Again, Arrival, Bound, Count, Decision, Exporter, Live, Moment, Reach, Reason, Sampler, Samples, Sampling,
-    Trigger, Verdict,
+    Again, Arrival, Bound, Count, Decision, Exporter, Live, Moment, Reach, Reason, Sampler, Samples,
+    Sampling, Trigger, Verdict,
 };
 use throughline_sampling::decision;
 use tokio::sync::broadcast;

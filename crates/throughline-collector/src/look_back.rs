@@ -85,7 +85,8 @@ mod tests {
 
     /// Segments of 64 KiB, two records of 25,000 bytes in each.
     fn journal(cap_bytes: u64) -> (Journal, Consumer) {
-        let options = Options { segment_bytes: 64 << 10, cap_bytes, look_back_bytes: cap_bytes, ..Options::default() };
+        let options =
+            Options { segment_bytes: 64 << 10, cap_bytes, look_back_bytes: cap_bytes, ..Options::default() };
         let (journal, _) = Journal::open(Arc::new(SimFs::new(1)), Path::new("/journal"), options).unwrap();
         let consumer = journal.consumer("all", None);
         (journal, consumer)
@@ -126,7 +127,11 @@ mod tests {
             let (journal, consumer) = journal(cap);
             append(&journal, &consumer, 0..records);
             let reach = reach(&journal, hour, UnixNanos(now)).unwrap();
-            assert_eq!((reach.since.0, reach.bound, reach.look_back), (expected.0, expected.1, hour), "{now}");
+            assert_eq!(
+                (reach.since.0, reach.bound, reach.look_back),
+                (expected.0, expected.1, hour),
+                "{now}"
+            );
         };
         check(1 << 20, 6, 50, (0, Bound::LookBack));
         check(1 << 20, 6, 150, (50, Bound::LookBack));

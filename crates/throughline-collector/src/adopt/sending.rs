@@ -18,10 +18,7 @@ use crate::topology::{Exporter, ExporterSettings};
 /// How soon a token that is written to a file is shown.
 const TOKENS_EVERY: Duration = Duration::from_secs(1);
 
-pub(super) fn otlp(
-    otlp: &written::OtlpExporter,
-    all: &written::Configuration,
-) -> Result<Exporter, String> {
+pub(super) fn otlp(otlp: &written::OtlpExporter, all: &written::Configuration) -> Result<Exporter, String> {
     let settings = grpc(otlp.endpoint.to_string(), &otlp.sending, otlp.authority.as_ref(), all)?;
     Ok(exporter(&otlp.sending, &otlp.sending.retry, ExporterSettings::Otlp(settings)))
 }

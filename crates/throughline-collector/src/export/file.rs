@@ -215,8 +215,10 @@ mod tests {
         // Beside the byte there is room for one, then for two a file: x1 23 45 67 8.
         let last = check(settings.clone(), &vec![request.clone(); 8]).await;
         assert_eq!(last.len() as u64, line);
-        let mut sizes: Vec<u64> =
-            std::fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().metadata().unwrap().len()).collect();
+        let mut sizes: Vec<u64> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|it| it.unwrap().metadata().unwrap().len())
+            .collect();
         sizes.sort_unstable();
         assert_eq!(sizes, [line, line * 2, line * 2], "two set aside, the oldest of which are gone");
         // A record that is larger than a file may be stands alone in one.

@@ -145,10 +145,7 @@ impl Client {
 }
 
 /// Reads what the settings name. `protocols` are offered by ALPN, the best first.
-fn client_config(
-    settings: &TlsSettings,
-    protocols: &[Vec<u8>],
-) -> Result<Arc<ClientConfig>, SettingError> {
+fn client_config(settings: &TlsSettings, protocols: &[Vec<u8>]) -> Result<Arc<ClientConfig>, SettingError> {
     let provider = Arc::new(ring::default_provider());
     let versions: &[_] = match settings.min_version {
         TlsVersion::V1_2 => &[&TLS13, &TLS12],

@@ -264,7 +264,10 @@ mod tests {
         let plan = plan();
         let budgets = Arc::new(Budgets::new(&plan));
         let mut desk = Desk::new(Shard::new(plan, budgets, ShardOptions::default()), "traces", 0);
-        let at = |seconds: u64| Now { wall: UnixNanos(seconds * 1_000_000_000), mono: Duration::from_secs(seconds) };
+        let at = |seconds: u64| Now {
+            wall: UnixNanos(seconds * 1_000_000_000),
+            mono: Duration::from_secs(seconds),
+        };
         desk.arrived(at(1), 10, &[facts(1, 1, &[])]);
         desk.decide(at(7200), &mut Nothing);
         let early = desk.next_write().unwrap();

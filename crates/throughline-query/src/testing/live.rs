@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use throughline_otlp::{TraceId, UnixNanos};
 use throughline_query::{
-    Again, Arrival, Bound, Count, Decision, Exporter, Live, Moment, Reach, Reason, Sampler, Samples, Sampling,
-    Trigger, Verdict,
+    Again, Arrival, Bound, Count, Decision, Exporter, Live, Moment, Reach, Reason, Sampler, Samples,
+    Sampling, Trigger, Verdict,
 };
 use tokio::sync::broadcast;
 

@@ -156,12 +156,15 @@ mod tests {
         let day = 24 * 3600;
         let rotation = |most_days, most_files| Rotation { most_bytes: 1, most_days, most_files };
         let names = || {
-            let mut names: Vec<String> =
-                fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+            let mut names: Vec<String> = fs::read_dir(folder.path())
+                .unwrap()
+                .map(|it| it.unwrap().file_name().into_string().unwrap())
+                .collect();
             names.sort();
             names
         };
-        let strangers = ["spans-old.jsonl", "other-1970-01-01T00-00-00.000.jsonl", "spans-1970-01-01T00-00-00.000.txt"];
+        let strangers =
+            ["spans-old.jsonl", "other-1970-01-01T00-00-00.000.jsonl", "spans-1970-01-01T00-00-00.000.txt"];
         strangers.iter().for_each(|name| fs::write(folder.path().join(name), "").unwrap());
         // Two in one millisecond, then one a day.
         for (number, days) in [0, 0, 1, 2, 3].into_iter().enumerate() {
@@ -170,7 +173,9 @@ mod tests {
         }
         let aside = |day: u64, millis: u64| format!("spans-{}.jsonl", stamp(at(day * 24 * 3600, millis)));
         let all = [aside(0, 0), aside(0, 1), aside(1, 0), aside(2, 0), aside(3, 0)];
-        let ours = |names: &[String]| -> Vec<String> { names.iter().filter(|name| all.contains(name)).cloned().collect() };
+        let ours = |names: &[String]| -> Vec<String> {
+            names.iter().filter(|name| all.contains(name)).cloned().collect()
+        };
         assert_eq!(ours(&names()), all);
         for (number, name) in all.iter().enumerate() {
             assert_eq!(fs::read_to_string(folder.path().join(name)).unwrap(), number.to_string());
