@@ -249,7 +249,7 @@ impl Sampler {
     pub(crate) fn history(&self) -> JournalHistory<'_> {
         let Self { journal, plan, pipeline, intakes, .. } = self;
         let since = look_back::since(wall_clock(), self.look_back);
-        JournalHistory { journal, plan, pipeline, intakes, since }
+        JournalHistory { journal, plan, pipeline, intakes, since, needed_from: self.needs_from() }
     }
 
     /// The first position that the journal still has.

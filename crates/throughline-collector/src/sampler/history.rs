@@ -20,15 +20,18 @@ pub(crate) struct JournalHistory<'a> {
     pub(crate) pipeline: &'a str,
     /// Which receivers' requests feed it.
     pub(crate) intakes: &'a [u16],
-    /// What arrived earlier counts as not there.
+    /// What arrived earlier counts as not there,
     pub(crate) since: UnixNanos,
+    /// but for what undecided traces need: records from this position on.
+    pub(crate) needed_from: u64,
 }
 
 impl JournalHistory<'_> {
     /// A record of this kind, if it is there and not too old.
     pub(crate) fn record(&self, position: Position, kind: RecordKind) -> Option<OwnedRecord> {
         let record = self.journal.read(position).ok()?;
-        (record.kind == kind && record.arrived >= self.since.0).then_some(record)
+        let young = record.arrived >= self.since.0 || position.0 >= self.needed_from;
+        (record.kind == kind && young).then_some(record)
     }
 
     /// The last decision on a trace and everything sent because of any.
@@ -124,7 +127,7 @@ mod tests {
     use super::*;
 
     /// What a sampler is told of a trace whose record arrived at 5, if it looks back to `since`.
-    fn past_since(since: u64) -> Option<Vec<u64>> {
+    fn past_since(since: u64, needed_from: u64) -> Option<Vec<u64>> {
         let (journal, _) =
             Journal::open(Arc::new(SimFs::new(1)), Path::new("/journal"), Options::default()).unwrap();
         let trace = TraceId::new([7; 16]).unwrap();
@@ -138,14 +141,21 @@ mod tests {
         journal.append_wait(record).unwrap();
         let plan = plan();
         let since = UnixNanos(since);
-        let mut history =
-            JournalHistory { journal: &journal, plan: &plan, pipeline: "traces", intakes: &[0], since };
+        let mut history = JournalHistory {
+            journal: &journal,
+            plan: &plan,
+            pipeline: "traces",
+            intakes: &[0],
+            since,
+            needed_from,
+        };
         history.past(trace).map(|past| past.records)
     }
 
     #[test]
     fn what_is_older_than_look_back_is_not_brought_back() {
-        assert_eq!(past_since(5).map(|records| records.len()), Some(1));
-        assert_eq!(past_since(6), None);
+        assert_eq!(past_since(5, u64::MAX).map(|records| records.len()), Some(1));
+        assert_eq!(past_since(6, u64::MAX), None);
+        assert_eq!(past_since(6, 0).map(|records| records.len()), Some(1), "undecided traces need it");
     }
 }
