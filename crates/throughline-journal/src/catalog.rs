@@ -9,10 +9,10 @@ use std::{
 use crate::{
     Options, Position,
     consumers::Consumers,
-    format::{Identity, PAGE},
+    format::{Extent, Identity, PAGE},
     index::Entries,
     record::Keys,
-    segment::{Extent, Sealed, SegmentFile},
+    segment::{Sealed, SegmentFile},
 };
 
 /// The shared state.

@@ -30,6 +30,16 @@ pub(crate) struct Identity {
     pub(crate) epoch: u32,
 }
 
+/// What is written of a segment so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Extent {
+    pub(crate) data_end: u32,
+    pub(crate) last_record: u32,
+    pub(crate) records: u32,
+    /// Everything before this offset is known to have been synced while the segment was written.
+    pub(crate) synced_to: u32,
+}
+
 /// What a head (the fixed 64 bytes) says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Head<T> {

@@ -6,10 +6,9 @@
 
 use crate::{
     filter::Filter,
-    format::{Identity, IndexPlace, PAGE, align, checksum_holds, u32_at},
+    format::{Extent, Identity, IndexPlace, PAGE, align, checksum_holds, u32_at},
     fs::{File, read_full},
     record::Keys,
-    segment::Extent,
 };
 
 const BLOCK_MAGIC: u32 = u32::from_le_bytes(*b"TLJX");

@@ -15,13 +15,13 @@ use std::{
 
 use crate::{
     JournalError, Options, Position, Verify,
-    format::{Footer, Head, Identity, PAGE, VERSION},
+    format::{Extent, Footer, Head, Identity, PAGE, VERSION},
     fs::Fs,
     index::Entries,
     options::SEGMENT_BYTES,
     quarantine::{self, Loss, Quarantined},
     scan::{Found, Scan, Span},
-    segment::{self, Extent, Sealed, SegmentFile},
+    segment::{self, Sealed, SegmentFile},
 };
 
 /// What was found when the journal was opened.

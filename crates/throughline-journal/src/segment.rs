@@ -10,7 +10,7 @@ use crate::{
     Position,
     error::JournalError,
     filter::Filter,
-    format::{FOOTER_BYTES, Footer, HEAD_BYTES, HEADER_PLACES, Head, Identity, PAGE, SegmentHeader},
+    format::{Extent, FOOTER_BYTES, Footer, HEAD_BYTES, HEADER_PLACES, Head, Identity, PAGE, SegmentHeader},
     fs::{File, Fs, read_salvaging, write_all},
     index::{Encoded, Entries, SealedIndex, Unusable},
 };
@@ -28,16 +28,6 @@ pub(crate) struct Sealed {
     pub(crate) file: Arc<SegmentFile>,
     pub(crate) footer: Footer,
     pub(crate) filter: Filter,
-}
-
-/// What is written of a segment so far.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Extent {
-    pub(crate) data_end: u32,
-    pub(crate) last_record: u32,
-    pub(crate) records: u32,
-    /// Everything before this offset is known to have been synced while the segment was written.
-    pub(crate) synced_to: u32,
 }
 
 const PREFIX: &str = "segment-";

@@ -15,12 +15,12 @@ use crate::{
     Durability, Full, Options, Position, Refused,
     catalog::Catalog,
     entry::{Entry, Placement},
-    format::{Identity, PAGE, RECORD_HEADER_BYTES, align},
+    format::{Extent, Identity, PAGE, RECORD_HEADER_BYTES, align},
     fs::{Fs, write_all},
     index::Entries,
     record::Keys,
     recovery::Numbering,
-    segment::{self, Extent, SegmentFile},
+    segment::{self, SegmentFile},
     stats::Counters,
 };
 
