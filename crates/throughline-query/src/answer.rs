@@ -46,11 +46,6 @@ impl Outgoing {
         Arc::clone(&self.0).try_acquire_many_owned(kilobytes).map_err(|_| busy())
     }
 
-    /// Whether more than half of the room is taken.
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.0.available_permits() < MAX_OUTGOING / 2
-    }
-
     #[cfg(test)]
     pub(crate) fn free(&self) -> usize {
         self.0.available_permits()

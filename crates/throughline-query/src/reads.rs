@@ -14,7 +14,7 @@ use throughline_otlp::{Span, TraceId};
 use throughline_store::{Store, StoreError, TraceData};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::answer::{Answer, Outgoing};
 use crate::load::Source;
@@ -53,9 +53,6 @@ impl Default for Room {
         Self { small: SMALL_TRACE, largest: LARGEST_TRACE, patience: PATIENCE_FOR_LARGE }
     }
 }
-
-/// Between two looks at whether clients have taken enough of the answers before.
-const LOOK: Duration = Duration::from_millis(20);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -110,19 +107,11 @@ impl Reads {
         &self.outgoing
     }
 
-    /// Waits for its turn, and until clients have taken enough of the answers before; refused at once if too many wait
-    /// already.
+    /// Waits for its turn; refused at once if too many wait already.
     pub(crate) async fn enter(&self) -> Result<Pass, Failure> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
-        let turn = async {
-            let running = Arc::clone(&self.running).acquire_owned().await.map_err(|_| busy())?;
-            // An answer that is begun without room for it is given up half-way: better not begun yet.
-            while self.outgoing.is_crowded() {
-                sleep(LOOK).await;
-            }
-            Ok(running)
-        };
-        let running = timeout(self.patience, turn).await.unwrap_or_else(|_| Err(busy()))?;
+        let turn = timeout(self.patience, Arc::clone(&self.running).acquire_owned()).await;
+        let running = turn.map_err(|_| busy())?.map_err(|_| busy())?;
         Ok(Pass { _running: running, _place: place })
     }
 

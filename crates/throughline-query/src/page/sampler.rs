@@ -115,8 +115,7 @@ fn look_back(reached: Option<Reach>, now: UnixNanos) -> (String, String) {
     let Some(Reach { since, look_back, bound }) = reached else {
         return ("nothing yet".to_owned(), "in the journal".to_owned());
     };
-    let configured =
-        throughline_trace::time::duration(i128::try_from(look_back.as_nanos()).unwrap_or(i128::MAX));
+    let configured = exact(look_back);
     let of_what = match bound {
         Bound::Nothing | Bound::LookBack => format!("in the journal, of at most {configured}"),
         Bound::JournalSize => format!("in the journal, of {configured}: journal_size has no room for more"),

@@ -53,20 +53,6 @@ async fn many_at_once_are_answered_one_after_the_other() {
 }
 
 #[tokio::test]
-async fn nothing_is_begun_while_clients_have_not_taken_what_is_written() {
-    let reads = Reads::new(2, 1, Duration::from_secs(3_600));
-    let most = crate::answer::MAX_OUTGOING / 2 * 1024 + 1024;
-    let on_its_way = reads.outgoing().room(most).unwrap();
-    let mut next = Box::pin(reads.enter());
-    assert!(next.as_mut().now_or_never().is_none(), "it waits");
-    drop(on_its_way);
-    drop(next.await.unwrap());
-    let _slow = reads.outgoing().room(most).unwrap();
-    let impatient = Reads { patience: Duration::ZERO, ..reads.clone() };
-    assert!(matches!(impatient.enter().await, Err(Failure::Busy(_))));
-}
-
-#[tokio::test]
 async fn a_busy_server_says_when_to_come_back_in_each_form_and_still_answers_the_rest() {
     let mut fixture = Fixture::checkouts();
     fixture.app = fixture.app.clone().with_reads(Reads::new(0, 0, Duration::ZERO));

@@ -20,7 +20,7 @@ async fn the_picture_has_rates_policies_and_queues() {
             "<b>30,012</b>",
             "<b>9.0 MiB</b>",
             "<b>52 min",
-            "in the journal, of 1 h: journal_size has no room for more",
+            "in the journal, of 1h: journal_size has no room for more",
             "<rect class=\"in\"",
             "<code>traces</code>",
             "decision_wait 30s, 2 shards",
