@@ -1,6 +1,7 @@
 //! From a checked [`Configuration`] to what runs: the one place that knows both. What the configuration may say and this
 //! build cannot do is refused here, by name, before anything starts; `validate` asks the same.
 
+mod dividing;
 mod peers;
 mod receiving;
 mod sending;
@@ -101,16 +102,15 @@ impl Adopting<'_> {
         }
         let pipelines = &self.configuration.service.pipelines;
         let pipelines = pipelines.iter().map(|pipeline| self.pipeline(pipeline)).collect();
-        Topology { receivers, pipelines }
+        let mut topology = Topology { receivers, pipelines };
+        self.divide(&mut topology);
+        topology
     }
 
     fn receiver(&mut self, id: &ComponentId, receiver: &Receiver) -> Option<topology::Receiver> {
         match receiver {
             Receiver::Otlp(otlp) => self.otlp_receiver(id, otlp),
-            Receiver::Kafka(_) => {
-                self.refuse("receivers", id, "receiving from Kafka is not built yet".to_owned());
-                None
-            }
+            Receiver::Kafka(kafka) => self.kafka_receiver(id, kafka),
         }
     }
 
@@ -120,6 +120,7 @@ impl Adopting<'_> {
             signal: pipeline.id.signal,
             receivers: pipeline.receivers.iter().filter_map(|id| self.receivers.get(id).copied()).collect(),
             sampling: None,
+            division: topology::Division::default(),
             memory: None,
             batch: Batch::default(),
             ends: Vec::new(),

@@ -173,8 +173,7 @@ impl Backend {
 
     /// As [`Backend::start`], with the journal's files behind `fs`.
     async fn start_on(config: Config, fs: Arc<dyn Fs>) -> Result<Self, StartError> {
-        let folder = Folder::open(&config.data)?;
-        let topology = topology(&config);
+        let (folder, topology) = (Folder::open(&config.data)?, topology(&config));
         let opened = listeners::open(&topology).await?;
         let (receivers, addresses) = listeners::places(&topology, &opened);
         let numbers = folder.number_receivers(topology.receivers.iter().map(|of| of.name.as_str()))?;
@@ -189,7 +188,8 @@ impl Backend {
         let clerk = open::begin_books(ledger).await?;
         let intake = Arc::new(Intake::new(journal.clone(), Arc::clone(&lines), memory, &config.limits));
         let stop = watch::Sender::new(false);
-        let mut listeners = listeners::serve_all(opened, &topology, &numbers, &intake, &config, &stop);
+        let held = &running.held;
+        let mut listeners = listeners::serve_all(opened, &topology, &numbers, &intake, &config, &stop, held);
         let peers = listeners::serve_peers(peers, &mut listeners, &lines, &journal, &stop);
         // Its sender lives in `keep`: waiting ends by a change.
         let _ = keep.health().wait_for(Health::is_settled).await;

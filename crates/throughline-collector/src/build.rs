@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use throughline_journal::{Journal, Position, RecordKind};
 use throughline_otlp::Signal;
-use throughline_sampling::Shard;
 use throughline_sampling::facts::Now;
+use throughline_sampling::{Budgets, Shard};
 use tokio::task::JoinSet;
 
 use crate::backend::StartError;
@@ -22,6 +22,7 @@ use crate::export::kafka::KafkaExporter;
 use crate::export::otlp::OtlpExporter;
 use crate::export::resolver::Resolver;
 use crate::export::{self, Outcome, SettingError};
+use crate::intake::origin::Held;
 use crate::intake::wall_clock;
 use crate::keep::{Feeds, Keep};
 use crate::ledger::Ledger;
@@ -29,8 +30,8 @@ use crate::lines::Lines;
 use crate::outlet::Outlet;
 use crate::peers::Peers;
 use crate::sampler::elsewhere::Elsewhere;
-use crate::sampler::{self, Sampler};
-use crate::topology::{End, Exporter, ExporterSettings, Pipeline, Topology};
+use crate::sampler::{self, Form, Sampler};
+use crate::topology::{Division, End, Exporter, ExporterSettings, Pipeline, Topology};
 
 /// Most bytes of a request that is sent: what every backend takes.
 const REQUEST_BYTES: usize = 2 * 1024 * 1024;
@@ -53,6 +54,8 @@ pub(crate) struct Restored {
     pub(crate) next: u64,
     /// The last checkpoint, and where it stands.
     pub(crate) checkpoint: Option<(Checkpoint, u64)>,
+    /// What it has of partitions of Kafka.
+    held: Held,
 }
 
 /// Pipelines that run.
@@ -61,6 +64,8 @@ pub(crate) struct Running {
     exporters: Vec<delivery::Running>,
     /// They keep the rings of load-balancing exporters up to date.
     resolvers: JoinSet<()>,
+    /// What the journal has of partitions of Kafka.
+    pub(crate) held: Held,
 }
 
 /// What of the journal belongs into the store.
@@ -119,8 +124,13 @@ impl Building {
                 pipeline: pipeline.name.clone(),
                 intakes: pipeline.receivers.clone(),
                 plan: Arc::clone(plan),
+                budgets: Arc::new(Budgets::new(plan)),
                 outlets,
-                shards: config.shards,
+                form: match pipeline.division {
+                    Division::Shards => Form::Shards(config.shards),
+                    Division::Partitions => Form::Partitions,
+                },
+                before: None,
                 grace: config.grace,
                 look_back: config.look_back,
             };
@@ -156,7 +166,7 @@ pub(crate) fn restore(now: Now, lines: &Lines, journal: &Journal, shards: &mut [
         Some(committed) if !all => journal.records_after(Position(committed)),
         _ => journal.records_from(Position(0)),
     };
-    let mut checkpoint = None;
+    let (mut checkpoint, mut held) = (None, Held::default());
     // What cannot be read was found and reported when the journal was opened.
     for record in records.flatten() {
         if record.kind == RecordKind::ExporterAcknowledgement {
@@ -165,7 +175,7 @@ pub(crate) fn restore(now: Now, lines: &Lines, journal: &Journal, shards: &mut [
                 Err(error) => tracing::error!(%error, "how far the exporters were cannot be read"),
             }
         }
-        lines.restore(now, &record, shards);
+        lines.restore(now, &record, shards, &mut held);
     }
     let next = journal.stats().last.map_or(0, |last| last.0.saturating_add(1));
     for delivery in &lines.deliveries {
@@ -174,7 +184,7 @@ pub(crate) fn restore(now: Now, lines: &Lines, journal: &Journal, shards: &mut [
     if let Some(last) = next.checked_sub(1) {
         lines.heard_to(last);
     }
-    Restored { next, checkpoint }
+    Restored { next, checkpoint, held }
 }
 
 impl Built {
@@ -194,7 +204,12 @@ impl Built {
         {
             sampler.connect(Arc::clone(peers) as Arc<dyn Elsewhere>);
         }
-        let mut running = Running { samplers: Vec::new(), exporters: Vec::new(), resolvers: JoinSet::new() };
+        let mut running = Running {
+            samplers: Vec::new(),
+            exporters: Vec::new(),
+            resolvers: JoinSet::new(),
+            held: past.held,
+        };
         for (sampler, shards) in lines.samplers.iter().zip(shards) {
             running.samplers.push(sampler.start(shards, past.next).map_err(StartError::Thread)?);
         }
@@ -236,7 +251,7 @@ impl Running {
 
     /// Along the data path: decides what a shutdown decides, sends what there is, each for a while.
     pub(crate) async fn drain(self, how: sampler::Stop, limit: Duration) {
-        let Self { samplers, exporters, resolvers: _resolvers } = self;
+        let Self { samplers, exporters, resolvers: _resolvers, .. } = self;
         let stop = move || samplers.into_iter().for_each(|threads| threads.stop(how));
         if tokio::task::spawn_blocking(stop).await.is_err() {
             tracing::error!("stopping the shards panicked");

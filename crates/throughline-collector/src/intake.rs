@@ -3,6 +3,9 @@
 //!
 //! Refuses what is not OTLP before the journal sees it. Never decodes a span.
 
+pub(crate) mod origin;
+pub(crate) mod records;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

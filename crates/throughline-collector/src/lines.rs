@@ -15,11 +15,13 @@ use crate::delivery::Delivery;
 use crate::delivery::checkpoint::Checkpoint;
 use crate::delivery::queue::Unit;
 use crate::delivery::read_back::Source;
+use crate::intake::origin::{Held, Origin, Role};
 use crate::keep::Keep;
 use crate::look_back::Reach;
 use crate::outlet::Outlet;
 use crate::peers::{Keep as Wishes, Mark, Wished};
 use crate::pipeline::Durable;
+use crate::sampler::group::Group;
 use crate::sampler::record::Decided;
 use crate::sampler::{Parts, Sampler, keys};
 
@@ -37,6 +39,8 @@ pub(crate) struct Lines {
 #[derive(Default)]
 pub(crate) struct Scanned {
     pub(crate) keys: Keys,
+    /// The partition it came from, if it came from one.
+    pub(crate) partition: Option<u32>,
     /// Which sampler, and each shard's part.
     parts: Vec<(usize, Parts)>,
 }
@@ -44,7 +48,7 @@ pub(crate) struct Scanned {
 impl Scanned {
     /// Of a request that no sampler asks about.
     pub(crate) fn of_keys(keys: Keys) -> Self {
-        Self { keys, parts: Vec::new() }
+        Self { keys, ..Self::default() }
     }
 }
 
@@ -73,7 +77,8 @@ impl Lines {
         };
         let (counts, facts) = sampler.check(request)?;
         let keys = keys::of_facts(&facts);
-        Ok((counts, Some(Scanned { keys, parts: vec![(at, sampler.split(facts))] })))
+        let parts = vec![(at, sampler.split(facts))];
+        Ok((counts, Some(Scanned { keys, partition: None, parts })))
     }
 
     /// Asks of a request of spans what the policies want to know. `None` if no sampler is behind this receiver.
@@ -102,7 +107,7 @@ impl Lines {
         let mut parts = scanned.parts.into_iter().peekable();
         for (at, sampler) in self.samplers.iter().enumerate() {
             match parts.next_if(|(of, _)| *of == at) {
-                Some((_, parts)) => sampler.arrived(position, parts),
+                Some((_, parts)) => sampler.arrived_from(scanned.partition, position, parts),
                 None => sampler.passed(position),
             }
         }
@@ -116,6 +121,35 @@ impl Lines {
         if let Some(keep) = &self.keep {
             if keep.feeds().take(intake, signal) { keep.durable(request) } else { keep.pass(position) }
         }
+    }
+
+    /// A record that is for nobody: noted, so that the journal is not held for its sake.
+    pub(crate) fn pass(&self, position: u64) {
+        self.samplers.iter().for_each(|sampler| sampler.passed(position));
+        self.deliveries.iter().for_each(|delivery| delivery.pass(position));
+        self.keep.iter().for_each(|keep| keep.pass(position));
+    }
+
+    /// The lowest position of which something that came through this receiver is undecided or undelivered. Samplers are asked
+    /// first: what they let go of, an outlet holds by then.
+    pub(crate) fn floor(&self, intake: u16) -> u64 {
+        let undecided =
+            self.sampling(intake).map(|(_, sampler)| sampler.needs_from()).fold(u64::MAX, u64::min);
+        let kept = self.sampling(intake).flat_map(|(_, sampler)| sampler.outlets()).map(Outlet::needs_from);
+        let takes_any = |delivery: &&Arc<Delivery>| {
+            takes(delivery, intake, Signal::Traces) || takes(delivery, intake, Signal::Logs)
+        };
+        let sent = self.deliveries.iter().filter(takes_any).map(|delivery| delivery.progress().1);
+        let stores = |keep: &&Arc<Keep>| {
+            keep.feeds().take(intake, Signal::Traces) || keep.feeds().take(intake, Signal::Logs)
+        };
+        let stored = self.keep.iter().filter(stores).map(|keep| keep.needs_from());
+        kept.chain(sent).chain(stored).fold(undecided, u64::min)
+    }
+
+    /// The samplers of partitions behind a receiver.
+    pub(crate) fn group(&self, intake: u16) -> Option<&Arc<Group>> {
+        self.sampling(intake).find_map(|(_, sampler)| sampler.group())
     }
 
     /// Who needs what of the journal: a name, and the lowest position that must stay readable for its sake. An outlet never
@@ -148,8 +182,16 @@ impl Lines {
     }
 
     /// Tells everybody of a record that was in the journal at start, in order of position, before anything new comes.
-    pub(crate) fn restore(&self, now: Now, record: &OwnedRecord, shards: &mut [Vec<Shard>]) {
+    pub(crate) fn restore(&self, now: Now, record: &OwnedRecord, shards: &mut [Vec<Shard>], held: &mut Held) {
         let (position, intake) = (record.position.0, record.pipeline);
+        if let Some(origin) = Origin::of(&record.keys) {
+            let role = origin.role;
+            held.note(intake, origin, position);
+            // What is undecided of a partition comes again, to whoever has it now.
+            if role == Role::History || self.group(intake).is_some() {
+                return;
+            }
+        }
         match record.kind {
             RecordKind::Spans => {
                 self.restore_spans(now, record, shards);

@@ -16,6 +16,22 @@ pub(crate) enum Outlet {
 }
 
 impl Outlet {
+    /// First position of which not everything has been delivered.
+    pub(crate) fn resume_at(&self) -> u64 {
+        match self {
+            Self::Exporter(delivery) => delivery.progress().0,
+            Self::Store(keep) => keep.needs_from(),
+        }
+    }
+
+    /// The lowest position that must stay readable for its sake.
+    pub(crate) fn needs_from(&self) -> u64 {
+        match self {
+            Self::Exporter(delivery) => delivery.progress().1,
+            Self::Store(keep) => keep.needs_from(),
+        }
+    }
+
     /// A record of decisions is durable. Called by the journal's thread, in order of position.
     pub(crate) fn decided(&self, unit: Unit) {
         match self {

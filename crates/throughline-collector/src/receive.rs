@@ -13,6 +13,7 @@ mod grpc;
 mod guard;
 mod host;
 mod http;
+pub(crate) mod kafka;
 mod listen;
 mod stream;
 mod tls;

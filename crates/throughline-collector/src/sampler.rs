@@ -11,6 +11,7 @@
 
 pub(crate) mod desk;
 pub(crate) mod elsewhere;
+pub(crate) mod group;
 pub(crate) mod history;
 pub(crate) mod keys;
 pub(crate) mod record;
@@ -31,11 +32,12 @@ use throughline_journal::Journal;
 use throughline_otlp::{Counts, TraceId, WireError};
 use throughline_sampling::decision::{Decision, Wish};
 use throughline_sampling::facts::{Now, TraceFacts};
-use throughline_sampling::shard::ShardOptions;
+use throughline_sampling::shard::{Before, ShardOptions};
 use throughline_sampling::{Budgets, Plan, Shard};
 
 use self::desk::Desk;
 use self::elsewhere::Elsewhere;
+use self::group::Group;
 use self::history::JournalHistory;
 use self::seat::{Message, Seat};
 use crate::intake::wall_clock;
@@ -59,6 +61,8 @@ pub(crate) struct Sampler {
     journal: Journal,
     outlets: Vec<Outlet>,
     seats: Vec<Seat>,
+    /// In place of seats.
+    group: Option<Arc<Group>>,
     waiting: AtomicUsize,
     /// Wishes told and not yet followed by whatever follows from them, and shards that have yet to decide what a shutdown
     /// decides: until it is zero, such a shutdown waits.
@@ -81,20 +85,35 @@ pub(crate) struct Build {
     pub(crate) pipeline: String,
     pub(crate) intakes: Vec<u16>,
     pub(crate) plan: Arc<Plan>,
+    pub(crate) budgets: Arc<Budgets>,
     pub(crate) outlets: Vec<Outlet>,
-    pub(crate) shards: usize,
+    pub(crate) form: Form,
+    /// What the shards are never handed, though the journal may have it.
+    pub(crate) before: Option<Before>,
     pub(crate) grace: Duration,
     pub(crate) look_back: Duration,
+}
+
+/// Who the traces of a pipeline are divided among.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// So many shards, by the trace id.
+    Shards(usize),
+    /// The partitions that are this process's, as they come and go.
+    Partitions,
 }
 
 impl Sampler {
     /// A sampler that has seen nothing, and its shards, to be restored before [`Sampler::start`].
     pub(crate) fn new(build: Build, journal: Journal) -> (Arc<Self>, Vec<Shard>) {
-        let Build { pipeline, intakes, plan, outlets, shards, grace, look_back } = build;
-        let budgets = Arc::new(Budgets::new(&plan));
-        let count = shards.max(1);
+        let group = (build.form == Form::Partitions).then(|| Group::new(&build, journal.clone()));
+        let Build { pipeline, intakes, plan, budgets, outlets, form, before, grace, look_back } = build;
+        let count = match form {
+            Form::Shards(count) => count.max(1),
+            Form::Partitions => 0,
+        };
         let seed = RandomState::new().hash_one(0_u8);
-        let options = || ShardOptions { seed, grace, ..ShardOptions::default() };
+        let options = || ShardOptions { seed, grace, before, ..ShardOptions::default() };
         let shards =
             iter::repeat_with(|| Shard::new(Arc::clone(&plan), Arc::clone(&budgets), options())).take(count);
         let shards = shards.collect();
@@ -107,6 +126,7 @@ impl Sampler {
             journal,
             outlets,
             seats,
+            group,
             waiting: AtomicUsize::new(0),
             unsettled: AtomicUsize::new(count),
             elsewhere: OnceLock::new(),
@@ -123,6 +143,9 @@ impl Sampler {
 
     /// Starts a thread for each shard, which have seen everything before position `next`.
     pub(crate) fn start(self: &Arc<Self>, shards: Vec<Shard>, next: u64) -> io::Result<Threads> {
+        if let (Some(group), Some(last)) = (&self.group, next.checked_sub(1)) {
+            group.passed(last);
+        }
         let mut threads = Threads { sampler: Arc::clone(self), handles: Vec::new() };
         for (at, shard) in shards.into_iter().enumerate() {
             let sampler = Arc::clone(self);
@@ -152,7 +175,7 @@ impl Sampler {
 
     /// Sorts facts by the shard that owns their trace.
     pub(crate) fn split(&self, facts: Vec<TraceFacts>) -> Parts {
-        if self.seats.len() == 1 {
+        if self.seats.len() == 1 || self.group.is_some() {
             return Parts(vec![facts]);
         }
         // Their shares are nearly equal.
@@ -164,6 +187,11 @@ impl Sampler {
             }
         }
         Parts(parts)
+    }
+
+    /// The samplers of partitions, if it is divided so.
+    pub(crate) fn group(&self) -> Option<&Arc<Group>> {
+        self.group.as_ref()
     }
 
     /// Where kept traces go.
@@ -178,7 +206,9 @@ impl Sampler {
 
     /// Whether more may come: else the client is to try again later.
     pub(crate) fn has_room(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) < WAITING_FACTS && !self.seats.iter().any(Seat::is_full)
+        self.waiting.load(Ordering::Relaxed) < WAITING_FACTS
+            && !self.seats.iter().any(Seat::is_full)
+            && self.group.as_ref().is_none_or(|group| group.has_room())
     }
 
     /// Called by the journal's thread, in order of position.
@@ -189,8 +219,17 @@ impl Sampler {
         }
     }
 
+    /// As [`Sampler::arrived`], of a request that came from a partition.
+    pub(crate) fn arrived_from(&self, partition: Option<u32>, position: u64, parts: Parts) {
+        match &self.group {
+            Some(group) => group.arrived(position, partition, parts),
+            None => self.arrived(position, parts),
+        }
+    }
+
     /// A request that is not this pipeline's: noted, so that the journal is not held for its sake.
     pub(crate) fn passed(&self, position: u64) {
+        self.group.iter().for_each(|group| group.passed(position));
         for seat in &self.seats {
             seat.tell(Message::Arrived { position, facts: Vec::new() });
         }
@@ -228,12 +267,18 @@ impl Sampler {
 
     /// Lowest position whose record must stay readable for undecided traces.
     pub(crate) fn needs_from(&self) -> u64 {
-        self.seats.iter().map(Seat::needs_from).min().unwrap_or(u64::MAX)
+        match &self.group {
+            Some(group) => group.needs_from(),
+            None => self.seats.iter().map(Seat::needs_from).min().unwrap_or(u64::MAX),
+        }
     }
 
     /// Figures of each shard.
     pub(crate) fn figures(&self) -> Vec<Figures> {
-        self.seats.iter().map(Seat::figures).collect()
+        match &self.group {
+            Some(group) => group.figures(),
+            None => self.seats.iter().map(Seat::figures).collect(),
+        }
     }
 
     /// The last decision on a trace, as far back as the journal reaches.
@@ -278,6 +323,7 @@ impl Threads {
 
     fn end(&mut self, how: Stop) {
         self.sampler.seats.iter().for_each(|seat| seat.stop(how));
+        self.sampler.group.iter().for_each(|group| group.close_all(how));
         for handle in self.handles.drain(..) {
             if handle.join().is_err() {
                 tracing::error!(pipeline = self.sampler.pipeline, "a shard's thread panicked");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use throughline_otlp::Signal;
 use throughline_sampling::Plan;
 
-use crate::configuration::{BearerToken, Cors, KafkaExporter, MemoryLimiter, ServerTls};
+use crate::configuration::{BearerToken, Cors, KafkaExporter, KafkaReceiver, MemoryLimiter, ServerTls};
 use crate::export::balance::BalanceSettings;
 use crate::export::debug::{Sampling, Verbosity};
 use crate::export::file::FileSettings;
@@ -25,7 +25,7 @@ pub struct Topology {
     pub pipelines: Vec<Pipeline>,
 }
 
-/// An `otlp` receiver.
+/// An `otlp` or `kafka` receiver.
 #[derive(Clone, Debug)]
 pub struct Receiver {
     /// `otlp` or `otlp/name`.
@@ -36,6 +36,19 @@ pub struct Receiver {
     pub http: Option<Server>,
     /// What only HTTP has.
     pub web: Web,
+    /// Topics, if it reads those; then it listens nowhere.
+    pub kafka: Option<Box<Topics>>,
+}
+
+/// What a `kafka` receiver reads, and how far back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Topics {
+    /// What it says.
+    pub receiver: KafkaReceiver,
+    /// Which of its signals go anywhere.
+    pub signals: Vec<Signal>,
+    /// `look_back` of `extensions::throughline`.
+    pub look_back: Duration,
 }
 
 /// One place where a receiver listens, and what stands before its requests.
@@ -105,12 +118,24 @@ pub struct Pipeline {
     pub receivers: Vec<u16>,
     /// `tail_sampling`, if the pipeline samples.
     pub sampling: Option<Arc<Plan>>,
+    /// Whom its traces are divided among.
+    pub division: Division,
     /// `memory_limiter`
     pub memory: Option<Memory>,
     /// `batch`, or its defaults.
     pub batch: Batch,
     /// Where it ends.
     pub ends: Vec<End>,
+}
+
+/// Whom the traces of a pipeline that samples are divided among.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Division {
+    /// The threads of this process.
+    #[default]
+    Shards,
+    /// The processes of a consumer group, by partition.
+    Partitions,
 }
 
 /// A `memory_limiter`, by its name: with the same name it is the same one, whichever pipeline has it.
@@ -183,6 +208,7 @@ impl Topology {
             signal,
             receivers: vec![0],
             sampling: None,
+            division: Division::default(),
             memory: None,
             batch: Batch::default(),
             ends: vec![End::Store],

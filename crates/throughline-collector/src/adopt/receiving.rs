@@ -34,7 +34,13 @@ impl Adopting<'_> {
         let grpc = otlp.grpc.as_ref().and_then(|it| self.server(id, Listener::Grpc, &grpc(it)));
         let server = otlp.http.as_ref().and_then(|it| self.server(id, Listener::Http, &http(it)));
         let web = otlp.http.as_ref().map(web).unwrap_or_default();
-        (self.errors.len() == before).then(|| Receiver { name: id.to_string(), grpc, http: server, web })
+        (self.errors.len() == before).then(|| Receiver {
+            name: id.to_string(),
+            grpc,
+            http: server,
+            web,
+            kafka: None,
+        })
     }
 
     fn server(&mut self, id: &ComponentId, which: Listener, said: &Said<'_>) -> Option<Server> {
@@ -170,7 +176,7 @@ mod tests {
         let config = check(&format!("{{grpc: {{max_recv_msg_size_mib: 8}}, http: {http}}}"), TOKEN).unwrap();
         assert_eq!(config.limits.message_bytes, 32 << 20, "the journal's segments are sized by it");
         let topology = config.topology.unwrap();
-        let Receiver { name, grpc, http, web } = topology.receivers[0].clone();
+        let Receiver { name, grpc, http, web, .. } = topology.receivers[0].clone();
         assert_eq!(name, "otlp/in");
         let grpc = grpc.unwrap();
         assert_eq!((grpc.address.port(), grpc.message_bytes), (4317, Some(8 << 20)));

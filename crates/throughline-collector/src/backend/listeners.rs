@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use throughline_journal::Journal;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -12,10 +13,11 @@ use super::open::blocking;
 use super::{Addresses, StartError};
 use crate::config::Config;
 use crate::configuration::Cors;
+use crate::intake::origin::Held;
 use crate::intake::{Entrance, Intake};
 use crate::lines::Lines;
 use crate::peers::{Door, OpenError, Peers};
-use crate::receive::{Bound, Gate, Listener, Receiver, bind, serve};
+use crate::receive::{Bound, Gate, Listener, Receiver, bind, kafka, serve};
 use crate::topology::{self, Server, Topology, Web};
 
 /// How long a browser may remember the answer to a preflight, where nothing else is said.
@@ -42,6 +44,7 @@ pub(super) fn default_receiver(config: &Config) -> topology::Receiver {
         grpc: Some(Server::at(config.grpc)),
         http: Some(Server::at(config.http)),
         web: Web { cors, ..Web::default() },
+        kafka: None,
     }
 }
 
@@ -49,6 +52,12 @@ pub(super) fn default_receiver(config: &Config) -> topology::Receiver {
 pub(super) async fn open(topology: &Topology) -> Result<Vec<Opened>, StartError> {
     let mut opened = Vec::new();
     for (index, receiver) in (0_u16..).zip(&topology.receivers) {
+        if let Some(topics) = receiver.kafka.clone() {
+            let (divided, runtime) = (kafka::is_divided(topology, index), Handle::current());
+            blocking(move || kafka::check_topics(&topics, divided, &runtime))
+                .await?
+                .map_err(|source| StartError::Receiver { name: receiver.name.clone(), source })?;
+        }
         for (which, server) in [(Listener::Grpc, &receiver.grpc), (Listener::Http, &receiver.http)] {
             let Some(server) = server.clone() else { continue };
             let bound = listen(which, server.address).await?;
@@ -128,6 +137,7 @@ pub(super) fn serve_all(
     intake: &Arc<Intake>,
     config: &Config,
     stop: &watch::Sender<bool>,
+    held: &Held,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     intake.memory().run(&mut tasks, stop);
@@ -145,6 +155,12 @@ pub(super) fn serve_all(
             config.allow_hosts.clone(),
         );
         tasks.spawn(serve(bound, Arc::new(receiver), stop.subscribe()));
+    }
+    for (&number, receiver) in numbers.iter().zip(&topology.receivers) {
+        let Some(topics) = receiver.kafka.clone() else { continue };
+        let counters = intake.counters().open(&receiver.name, "kafka");
+        let entrance = Entrance { number, counters };
+        tasks.spawn(kafka::serve(*topics, entrance, Arc::clone(intake), held.clone(), stop.subscribe()));
     }
     tasks
 }

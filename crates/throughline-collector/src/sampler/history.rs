@@ -11,6 +11,7 @@ use throughline_sampling::facts::TraceFacts;
 
 use super::keys::Entry;
 use super::record::Decided;
+use crate::intake::origin::{Origin, Place};
 
 /// The journal as one pipeline's sampler sees it.
 pub(crate) struct JournalHistory<'a> {
@@ -51,32 +52,43 @@ impl JournalHistory<'_> {
     }
 
     /// What a record says of a trace, and when it came.
-    fn facts(&self, trace: TraceId, position: Position) -> Option<(TraceFacts, UnixNanos)> {
+    fn facts(&self, trace: TraceId, position: Position) -> Option<Found> {
         let record = self.record(position, RecordKind::Spans)?;
         if !self.intakes.contains(&record.pipeline) {
             return None;
         }
         let facts = self.plan.scan(&record.payload).ok()?;
         let facts = facts.into_iter().find(|facts| facts.trace == trace)?;
-        Some((facts, UnixNanos(record.arrived)))
+        Some(Found { position: position.0, arrived: UnixNanos(record.arrived), facts, from: source(&record) })
     }
+}
+
+/// What one record says of a trace.
+struct Found {
+    position: u64,
+    arrived: UnixNanos,
+    facts: TraceFacts,
+    /// The record of Kafka that it was.
+    from: Option<(Place, u64)>,
+}
+
+fn source(record: &OwnedRecord) -> Option<(Place, u64)> {
+    Origin::of(&record.keys).map(|origin| (origin.place, origin.offset))
 }
 
 impl History for JournalHistory<'_> {
     fn past(&mut self, trace: TraceId) -> Option<Past> {
-        let mut records = Vec::new();
-        let mut all: Option<TraceFacts> = None;
-        let (mut decided, mut sent_through, mut last_arrival) = (None, None, UnixNanos(0));
+        let mut found: Vec<Found> = Vec::new();
+        let (mut decided, mut sent_through) = (None, None);
         for (position, value) in self.journal.lookup(&trace.bytes()) {
             match Entry::read(&value) {
                 Some(Entry::Holds) => {
-                    let Some((facts, arrived)) = self.facts(trace, position) else { continue };
-                    last_arrival = last_arrival.max(arrived);
-                    match &mut all {
-                        Some(all) => all.merge(&facts),
-                        None => all = Some(facts),
+                    let Some(facts) = self.facts(trace, position) else { continue };
+                    // A record of Kafka that was read again is the same spans: the later copy is the one at hand.
+                    if let Some(from) = &facts.from {
+                        found.retain(|earlier| earlier.from.as_ref() != Some(from));
                     }
-                    records.push(position.0);
+                    found.push(facts);
                 }
                 Some(Entry::Decides) => {
                     for decision in self.decisions(trace, position) {
@@ -89,9 +101,15 @@ impl History for JournalHistory<'_> {
                 Some(Entry::LinkedBy(_)) | None => {}
             }
         }
-        records.sort_unstable();
-        records.dedup();
-        all.map(|facts| Past { decided, records, sent_through, last_arrival, facts })
+        found.sort_unstable_by_key(|found| found.position);
+        found.dedup_by_key(|found| found.position);
+        let records = found.iter().map(|found| found.position).collect();
+        let last_arrival = found.iter().map(|found| found.arrived).max().unwrap_or(UnixNanos(0));
+        let facts = found.into_iter().map(|found| found.facts).reduce(|mut all, facts| {
+            all.merge(&facts);
+            all
+        });
+        facts.map(|facts| Past { decided, records, sent_through, last_arrival, facts })
     }
 
     fn dependants(&mut self, trace: TraceId, limit: usize) -> Vec<TraceId> {

@@ -83,6 +83,14 @@ impl Default for Inbox {
 const REASONS: usize = 16;
 
 impl Figures {
+    /// Adds what another shard has decided; what it holds is not added, as it is gone.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        self.kept_spans += other.kept_spans;
+        for (key, count) in &other.decisions {
+            *self.decisions.entry(key.clone()).or_default() += count;
+        }
+    }
+
     fn count(&mut self, decided: &Decided) {
         self.kept_spans += decided.decisions.iter().map(|decision| u64::from(decision.spans)).sum::<u64>();
         // A late span that follows its trace's decision is not another decision.
@@ -200,33 +208,20 @@ impl Seat {
     /// Appends what was decided. The journal's thread tells the outlets, then this one.
     fn write(&self, sampler: &Arc<Sampler>, at: usize, desk: &mut Desk) {
         while let Some(write) = desk.next_write() {
-            let (needs_from, items) = (write.decided.needs_from(), write.decided.spans());
             let payload = write.decided.encode();
             let mut record = Record::new(RecordKind::Decisions, wall_clock().0, payload);
             record.keys = write.keys.clone();
-            let number = write.number;
+            if let Some(elsewhere) = sampler.elsewhere.get() {
+                elsewhere.deciding(&write.decided);
+            }
             let write = Arc::new(Mutex::new(Some(write)));
             let (owner, kept) = (Arc::clone(sampler), Arc::clone(&write));
             let appended = sampler.journal.append(record, move |outcome| {
                 let Some(seat) = owner.seats.get(at) else { return };
+                let Some(write) = kept.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
                 match outcome {
-                    Ok(position) => {
-                        let position = position.0;
-                        if let Some(write) = kept.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                            let mut figures = seat.figures.lock().unwrap_or_else(PoisonError::into_inner);
-                            figures.count(&write.decided);
-                        }
-                        let needs_from = needs_from.unwrap_or(position).min(position);
-                        owner
-                            .outlets
-                            .iter()
-                            .for_each(|outlet| outlet.decided(Unit { position, needs_from, items }));
-                        seat.tell(Message::Durable(number));
-                    }
-                    Err(_) => {
-                        let write = kept.lock().unwrap_or_else(PoisonError::into_inner).take();
-                        write.into_iter().for_each(|write| seat.tell(Message::Refused(Box::new(write))));
-                    }
+                    Ok(position) => seat.written(&owner, position.0, &write),
+                    Err(_) => seat.tell(Message::Refused(Box::new(write))),
                 }
             });
             if appended.is_err() {
@@ -235,6 +230,19 @@ impl Seat {
                 return;
             }
         }
+    }
+
+    /// Decisions are durable. On the journal's thread.
+    fn written(&self, sampler: &Sampler, position: u64, write: &Write) {
+        let decided = &write.decided;
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner).count(decided);
+        let needs_from = decided.needs_from().unwrap_or(position).min(position);
+        let unit = Unit { position, needs_from, items: decided.spans() };
+        sampler.outlets.iter().for_each(|outlet| outlet.decided(unit));
+        if let Some(elsewhere) = sampler.elsewhere.get() {
+            elsewhere.decided(position, decided);
+        }
+        self.tell(Message::Durable(write.number));
     }
 
     /// Says what others may know without asking the thread.

@@ -19,12 +19,12 @@ use throughline_sampling::facts::Now;
 use throughline_sampling::settings::{
     DecisionCache, FirstMatch, Overflow, Policy, Rule, Settings, Shutdown, StatusCode, Strategy,
 };
-use throughline_sampling::{Plan, Shard};
+use throughline_sampling::{Budgets, Plan, Shard};
 
 use super::desk::Desk;
 use super::keys;
 use super::record::Decided;
-use super::{Build, Sampler};
+use super::{Build, Form, Sampler};
 use crate::build::restore;
 use crate::delivery::queue::Unit;
 use crate::delivery::read_back::{Full, Reasons, Source, read_back};
@@ -126,9 +126,11 @@ impl Life {
             look_back: Duration::MAX,
             pipeline: PIPELINE.to_owned(),
             intakes: vec![0],
+            budgets: Arc::new(Budgets::new(&plan())),
             plan: plan(),
             outlets: vec![Outlet::Exporter(Arc::clone(&delivery))],
-            shards: 1,
+            form: Form::Shards(1),
+            before: None,
             grace: Duration::from_secs(1),
         };
         let (sampler, shards) = Sampler::new(build, journal.clone());

@@ -71,9 +71,11 @@ fn sampler(shards: usize) -> (Arc<Sampler>, Vec<Shard>, Journal) {
     let build = Build {
         pipeline: "traces".to_owned(),
         intakes: vec![0],
+        budgets: Arc::new(Budgets::new(&plan())),
         plan: plan(),
         outlets: Vec::new(),
-        shards,
+        form: Form::Shards(shards),
+        before: None,
         grace: Duration::ZERO,
         look_back: Duration::MAX,
     };

@@ -17,7 +17,7 @@ use crate::topology::{Batch, End, Exporter, ExporterSettings, Pipeline, Receiver
 /// A receiver that pipelines feed on, by its name.
 fn receiver(name: &str) -> Receiver {
     let any = Server::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    Receiver { name: name.to_owned(), grpc: Some(any), http: None, web: Web::default() }
+    Receiver { name: name.to_owned(), grpc: Some(any), http: None, web: Web::default(), kafka: None }
 }
 
 /// A pipeline that does not sample, from the receiver of this index into a file.
@@ -40,6 +40,7 @@ fn into_file(name: &str, receiver: u16, path: &Path) -> Pipeline {
         signal: Signal::Traces,
         receivers: vec![receiver],
         sampling: None,
+        division: Default::default(),
         memory: None,
         // Nothing goes before the end.
         batch: Batch { items: u64::MAX, wait: Duration::from_secs(3600) },

@@ -47,6 +47,7 @@ fn receiver(server: Server) -> Receiver {
         grpc: Some(server.clone()),
         http: Some(server),
         web: Web::default(),
+        kafka: None,
     }
 }
 

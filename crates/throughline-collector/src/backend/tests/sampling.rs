@@ -48,11 +48,13 @@ fn settings(wait: Duration) -> Settings {
 
 fn sampling(data: DataFolder, wait: Duration) -> Config {
     let any = Server::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    let receiver = Receiver { name: "otlp".to_owned(), grpc: Some(any), http: None, web: Web::default() };
+    let receiver =
+        Receiver { name: "otlp".to_owned(), grpc: Some(any), http: None, web: Web::default(), kafka: None };
     let pipeline = Pipeline {
         name: "traces".to_owned(),
         signal: Signal::Traces,
         receivers: vec![0],
+        division: Default::default(),
         sampling: Some(Arc::new(Plan::compile(settings(wait)).unwrap())),
         memory: None,
         batch: Batch::default(),

@@ -4,7 +4,7 @@
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::configuration::{HostPort, KafkaClient, SaslMechanism};
 use crate::export::SettingError;
@@ -14,7 +14,6 @@ use crate::export::SettingError;
 pub(crate) const PARTITIONER: &str = "fnv1a_random";
 
 /// The partition of a key among so many, by the same hash.
-#[cfg(test)]
 pub(crate) fn partition(key: &[u8], partitions: u32) -> u32 {
     let hash =
         key.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
@@ -73,11 +72,18 @@ impl ClientContext for Events {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(kafka = self.client, %error, reason, "said by the Kafka client");
+        report(self.client, &error, reason);
     }
 }
 
 impl ConsumerContext for Events {}
+
+/// What librdkafka reports besides its log. That a partition has been read to its end is no trouble.
+pub(crate) fn report(client: &'static str, error: &KafkaError, reason: &str) {
+    if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+        tracing::warn!(kafka = client, %error, reason, "said by the Kafka client");
+    }
+}
 
 /// A line of librdkafka's at the level it has here.
 pub(crate) fn log(client: &'static str, level: RDKafkaLogLevel, facility: &str, message: &str) {
