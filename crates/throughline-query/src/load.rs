@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use throughline_otlp::{Span, SpanId, TraceId, UnixNanos};
 use throughline_store::{Hop, Store, StoreError, TraceData};
-use throughline_trace::{Direction, Input, Neighbour, Trace, assemble, open_hops};
+use throughline_trace::{Direction, Input, Neighbour, Trace, assemble, open_hops, other_halves};
 
 /// How many traces of each direction are looked at. A batch may link to a thousand; past this many the page would be a
 /// list of ids. The counts that the spans state are shown in full all the same.
@@ -12,9 +12,12 @@ pub const MAX_NEIGHBOURS: usize = 100;
 /// How many spans of neighbours are held at once; past this many no further neighbour is looked at.
 const MAX_NEIGHBOUR_SPANS: usize = 50_000;
 /// How many messages without their other half are looked up, and how many spans of each. A trace of a thousand sends that
-/// nobody consumes yet must not cost a thousand look-ups.
+/// nobody consumes yet must not cost a thousand look-ups. An offset that is used again and again has many spans that are
+/// of other messages.
 const MAX_OPEN_HOPS: usize = 32;
-const SPANS_PER_HOP: usize = 8;
+const SPANS_PER_HOP: usize = 64;
+/// How many traces with the other half of a message are looked at.
+const MAX_BROKEN_OFF: usize = 256;
 
 /// Where traces are read from: the store as it is, or as one question may use it.
 pub(crate) trait Source {
@@ -133,8 +136,7 @@ fn across_open_hops<S: Source>(
     spans: &[Span],
     neighbours: &[Neighbour],
 ) -> Result<Vec<Neighbour>, S::Error> {
-    let mut seen: BTreeSet<TraceId> = neighbours.iter().map(|n| n.trace_id).chain([id]).collect();
-    let mut broken_off = Vec::new();
+    let mut found = Vec::new();
     for key in open_hops(id, spans, neighbours).into_iter().take(MAX_OPEN_HOPS) {
         let hop = Hop {
             system: key.system,
@@ -142,13 +144,14 @@ fn across_open_hops<S: Source>(
             partition: key.partition,
             offset: key.offset.to_string(),
         };
-        for span in source.store().spans_at(&hop, SPANS_PER_HOP)? {
-            if !seen.insert(span.trace_id) {
-                continue;
-            }
-            let Some(spans) = source.neighbour(span.trace_id)? else { return Ok(broken_off) };
-            broken_off.push(Neighbour { trace_id: span.trace_id, direction: Direction::SameMessage, spans });
-        }
+        found.extend(source.store().spans_at(&hop, SPANS_PER_HOP)?);
+    }
+    let known: BTreeSet<TraceId> = neighbours.iter().map(|n| n.trace_id).collect();
+    let halves = other_halves(id, spans, neighbours, &found);
+    let mut broken_off = Vec::new();
+    for trace_id in halves.into_iter().filter(|half| !known.contains(half)).take(MAX_BROKEN_OFF) {
+        let Some(spans) = source.neighbour(trace_id)? else { break };
+        broken_off.push(Neighbour { trace_id, direction: Direction::SameMessage, spans });
     }
     Ok(broken_off)
 }

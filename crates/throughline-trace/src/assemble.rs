@@ -8,6 +8,7 @@ use throughline_semconv::{attribute, own};
 use crate::finding;
 use crate::hop::{self, Known};
 use crate::linked;
+use crate::message::Messages;
 use crate::model::{Input, Neighbour, Node, NodeKind, State, Trace};
 use crate::tree;
 
@@ -28,11 +29,20 @@ pub fn assemble(input: Input) -> Trace {
     attach_logs(&mut nodes, &logs);
     attach_waits(&mut nodes, &neighbours);
     let known = known(&nodes, &neighbours);
-    let linked = linked::linked(id, &nodes, &neighbours, &known);
+    let spans = nodes.iter().filter_map(Node::span).chain(neighbours.iter().flat_map(|n| &n.spans));
+    let messages = Messages::of(spans);
+    let linked = linked::linked(&linked::Scene {
+        id,
+        nodes: &nodes,
+        neighbours: &neighbours,
+        known: &known,
+        across: &messages.across(id),
+    });
     let (start, end) = extent(&nodes, &logs, now);
     let state = state(&nodes, end, now);
-    let findings =
-        finding::find(&finding::Scene { id, nodes: &nodes, cut: &cut, neighbours: &neighbours, state });
+    let scene =
+        finding::Scene { id, nodes: &nodes, cut: &cut, neighbours: &neighbours, messages: &messages, state };
+    let findings = finding::find(&scene);
     Trace {
         id,
         services: services(&nodes),

@@ -1,13 +1,11 @@
 //! The hop: which message a span sent or processed, and how long that message waited in the queue. Reads all
 //! generations of attribute names.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
-use throughline_otlp::model::{self, KeyValue};
+use throughline_otlp::model::{self, KeyValue, Link};
 use throughline_otlp::{Span, SpanId, SpanKind, TraceId, UnixNanos, Value};
 use throughline_semconv::{attribute, own};
-
-use crate::model::{Direction, Neighbour};
 
 /// A millisecond, what a record's timestamp is exact to.
 const MILLI: i128 = 1_000_000;
@@ -88,8 +86,13 @@ impl HopKey {
     #[must_use]
     pub fn all_of(span: &Span) -> Vec<Self> {
         let links = span.links.iter().filter(|_| is_process(span));
-        let linked = links.filter_map(|link| Self::from_attributes(&link.attributes, &span.attributes));
+        let linked = links.filter_map(|link| Self::of_link(link, span));
         Self::of(span).into_iter().chain(linked).collect()
+    }
+
+    /// The message that a link of a process span names, if it names one.
+    pub(crate) fn of_link(link: &Link, span: &Span) -> Option<Self> {
+        Self::from_attributes(&link.attributes, &span.attributes)
     }
 
     /// What varies by message from `own`, what is shared from `shared` where `own` is silent.
@@ -134,23 +137,6 @@ pub fn destination(span: &Span) -> Option<String> {
     span.attribute(attribute::MESSAGING_DESTINATION_NAME).and_then(text)
 }
 
-/// Messages of which only one half, send or processing, is at hand, in the trace or what it is linked with. Whoever has
-/// a store can look the other half up by its key and hand its trace in as a neighbour of [`Direction::SameMessage`]:
-/// that is how a hop that lost its context is found.
-#[must_use]
-pub fn open_hops(id: TraceId, spans: &[Span], neighbours: &[Neighbour]) -> Vec<HopKey> {
-    let ours = || spans.iter().filter(|span| span.trace_id == id);
-    let linked = neighbours.iter().filter(|n| n.direction != Direction::SameMessage).flat_map(|n| &n.spans);
-    let all: Vec<&Span> = ours().chain(linked).collect();
-    let keys = |role: fn(&Span) -> bool| -> BTreeSet<HopKey> {
-        all.iter().filter(|span| role(span)).flat_map(|span| HopKey::all_of(span)).collect()
-    };
-    let (sent, processed) = (keys(is_send), keys(is_process));
-    let open = |key: &HopKey| sent.contains(key) != processed.contains(key);
-    let open: BTreeSet<HopKey> = ours().flat_map(HopKey::all_of).filter(open).collect();
-    open.into_iter().collect()
-}
-
 /// Spans by id, of this trace and its neighbours, to follow links and parents with.
 pub(crate) type Known<'a> = HashMap<(TraceId, SpanId), &'a Span>;
 
@@ -186,7 +172,7 @@ fn oldest_of_batch(span: &Span) -> Option<Wait> {
 }
 
 /// How long the message behind one link of a process span waited.
-pub(crate) fn wait_over(span: &Span, link: &model::Link, known: &Known<'_>) -> Option<Wait> {
+pub(crate) fn wait_over(span: &Span, link: &Link, known: &Known<'_>) -> Option<Wait> {
     let send = known.get(&(link.trace_id, link.span_id)).copied();
     wait_from(span, &link.attributes, send.filter(|send| is_send(send)))
 }

@@ -6,6 +6,7 @@
 //! - [`model`]: what goes in and the assembled picture that comes out;
 //! - `tree`: parents, missing parents, loops, duplicates; depth-first order;
 //! - [`hop`]: which message a span sent or processed, and how long that message waited;
+//! - `message`: which processing is of which send, where no context says so;
 //! - `linked`: the traces this one came from and went into;
 //! - [`finding`]: what is wrong with the trace, and at which hop;
 //! - [`text`], [`json`]: the picture written down; [`time`]: durations and times as people read them.
@@ -18,6 +19,7 @@ pub mod finding;
 pub mod hop;
 pub mod json;
 mod linked;
+mod message;
 pub mod model;
 pub mod text;
 pub mod time;
@@ -25,7 +27,8 @@ mod tree;
 
 pub use assemble::assemble;
 pub use finding::{Cause, Finding, FindingKind, Hop, Severity};
-pub use hop::{HopKey, Wait, WaitSource, open_hops};
+pub use hop::{HopKey, Wait, WaitSource};
+pub use message::{open_hops, other_halves};
 pub use model::{
     Direction, Input, Lineage, LinkedTrace, Missing, Neighbour, Node, NodeId, NodeKind, State, Trace,
 };

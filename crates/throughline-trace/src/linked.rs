@@ -7,7 +7,7 @@ use throughline_otlp::model::Link;
 use throughline_otlp::{Span, TraceId};
 use throughline_semconv::own;
 
-use crate::hop::{self, HopKey, Known};
+use crate::hop::{self, Known};
 use crate::model::{Direction, Lineage, LinkedTrace, Neighbour, Node, NodeId};
 use crate::tree;
 
@@ -23,19 +23,25 @@ pub(crate) fn settle(neighbours: Vec<Neighbour>) -> Vec<Neighbour> {
     merged.into_iter().map(whole).collect()
 }
 
+/// What linked traces are told from.
+pub(crate) struct Scene<'a> {
+    pub(crate) id: TraceId,
+    pub(crate) nodes: &'a [Node],
+    pub(crate) neighbours: &'a [Neighbour],
+    pub(crate) known: &'a Known<'a>,
+    /// Messages of which one half is of this trace: ours, theirs.
+    pub(crate) across: &'a [(&'a Span, &'a Span)],
+}
+
 /// Every linked trace, by direction, then start (unknown last), then id.
-pub(crate) fn linked(
-    id: TraceId,
-    nodes: &[Node],
-    neighbours: &[Neighbour],
-    known: &Known<'_>,
-) -> Vec<LinkedTrace> {
+pub(crate) fn linked(scene: &Scene<'_>) -> Vec<LinkedTrace> {
+    let Scene { id, nodes, neighbours, known, across } = *scene;
     let mut linked = contributors(id, nodes, neighbours, known);
     for neighbour in neighbours {
         match neighbour.direction {
             Direction::Contributor => {}
             Direction::Dependant => linked.push(dependant(id, nodes, neighbour, known)),
-            Direction::SameMessage => linked.push(same_message(nodes, neighbour)),
+            Direction::SameMessage => linked.extend(same_message(nodes, neighbour, across)),
         }
     }
     linked.sort_by_key(|l| (l.direction, l.started.is_none(), l.started, l.trace_id));
@@ -95,25 +101,16 @@ fn dependant(id: TraceId, nodes: &[Node], neighbour: &Neighbour, known: &Known<'
     linked
 }
 
-/// A trace that has the other half of one of our messages.
-fn same_message(nodes: &[Node], neighbour: &Neighbour) -> LinkedTrace {
+/// A trace that has the other half of one of our messages. One that only has the same offset of another time is not
+/// listed.
+fn same_message(nodes: &[Node], neighbour: &Neighbour, across: &[(&Span, &Span)]) -> Option<LinkedTrace> {
+    let of_neighbour = across.iter().filter(|(_, theirs)| theirs.trace_id == neighbour.trace_id);
+    let (ours, theirs) = of_neighbour.min_by_key(|(_, theirs)| (theirs.start, theirs.span_id))?;
     let mut linked = unknown(neighbour.trace_id, Direction::SameMessage);
-    let touching = neighbour.spans.iter().find_map(|span| {
-        let keys = HopKey::all_of(span);
-        let node = nodes.iter().find(|node| match node.span() {
-            Some(ours) => HopKey::all_of(ours).iter().any(|key| keys.contains(key)),
-            None => false,
-        })?;
-        Some((span, node.id))
-    });
-    if let Some((span, node)) = touching {
-        describe(&mut linked, span);
-        linked.span_id = Some(span.span_id);
-        linked.node = Some(node);
-    } else if let Some(root) = first_root(&neighbour.spans) {
-        describe(&mut linked, root);
-    }
-    linked
+    describe(&mut linked, theirs);
+    linked.span_id = Some(theirs.span_id);
+    linked.node = nodes.iter().find(|node| node.span_id() == ours.span_id).map(|node| node.id);
+    Some(linked)
 }
 
 /// What a batch span states of its contributors.

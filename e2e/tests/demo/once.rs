@@ -50,6 +50,19 @@ fn it_shows_one_trace_from_the_api_to_the_batcher() {
     }
 }
 
+/// The broker that comes with it begins at offset zero each time, so each run's messages stand where the last one's did.
+#[test]
+fn it_runs_again_in_its_folder_and_still_sees_what_is_broken() {
+    let folder = tempfile::tempdir().unwrap();
+    let again = |more: &[&str]| once(&[&["--data-dir", folder.path().to_str().unwrap()], more].concat());
+    for _ in 0..3 {
+        check(&again(&[]), 0, &["linked_trace_id_count: 5"]);
+    }
+    let hop = "api -> orders -> payment-worker";
+    check(&again(&["--break-injection", "api"]), 1, &["not traced end to end", hop]);
+    check(&again(&[]), 0, &["linked_trace_id_count: 5"]);
+}
+
 #[test]
 fn legacy_names_are_the_sources() {
     let said = [

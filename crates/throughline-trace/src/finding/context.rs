@@ -1,6 +1,6 @@
 //! Messages whose two halves, the send and the processing, stand in traces that do not know each other.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use throughline_otlp::model::Link;
 use throughline_otlp::{Span, SpanId, TraceId, Value};
@@ -9,52 +9,30 @@ use throughline_semconv::{attribute, header, own};
 use super::rules::Scene;
 use super::{Cause, Finding, FindingKind, Hop};
 use crate::hop::{self, HopKey};
+use crate::message::Origin;
 use crate::model::{Node, State};
-
-/// Sends and processings of all spans at hand, by message.
-struct Messages<'a> {
-    sent: BTreeMap<HopKey, &'a Span>,
-    processed: BTreeMap<HopKey, Vec<&'a Span>>,
-}
-
-impl<'a> Messages<'a> {
-    fn of(spans: impl Iterator<Item = &'a Span>) -> Self {
-        let mut messages = Self { sent: BTreeMap::new(), processed: BTreeMap::new() };
-        for span in spans {
-            for key in HopKey::all_of(span) {
-                if hop::is_send(span) {
-                    messages.sent.entry(key).or_insert(span);
-                } else {
-                    messages.processed.entry(key).or_default().push(span);
-                }
-            }
-        }
-        messages
-    }
-}
 
 pub(super) fn lost_contexts(scene: &Scene<'_>) -> Vec<Finding> {
     let ours = || scene.nodes.iter().filter_map(|node| Some((node, node.span()?)));
-    let theirs = scene.neighbours.iter().flat_map(|n| &n.spans);
-    let messages = Messages::of(ours().map(|(_, span)| span).chain(theirs));
     let mut lost: Vec<Finding> = Vec::new();
     for (node, span) in ours() {
         if hop::is_process(span) {
-            lost.extend(lost_on_arrival(scene, node, span, &messages));
+            lost.extend(lost_on_arrival(scene, node, span));
         } else if hop::is_send(span) {
-            lost.extend(lost_after_send(scene, node, span, &messages));
+            lost.extend(lost_after_send(scene, node, span));
         }
     }
     lost
 }
 
 /// A processing of ours whose message came without context, or whose send stands in a trace we do not link.
-fn lost_on_arrival(scene: &Scene<'_>, node: &Node, span: &Span, messages: &Messages<'_>) -> Option<Finding> {
-    let keys = HopKey::all_of(span);
-    let send = keys.iter().find_map(|key| {
-        let send = messages.sent.get(key)?;
-        (send.trace_id != scene.id && !links_to(span, send.trace_id)).then_some(*send)
+fn lost_on_arrival(scene: &Scene<'_>, node: &Node, span: &Span) -> Option<Finding> {
+    let origins = HopKey::all_of(span).into_iter().map(|key| scene.messages.origin(&key, span));
+    let mut sends = origins.filter_map(|origin| match origin {
+        Origin::Send(send) => Some(send),
+        Origin::NotAtHand | Origin::Unknown => None,
     });
+    let send = sends.find(|send| send.trace_id != scene.id && !links_to(span, send.trace_id));
     let above = node.parent.and_then(|id| scene.nodes.get(id.0)).and_then(Node::span);
     let bare = above.is_none_or(|above| !hop::is_send(above)) && came_without_context(span);
     if send.is_none() && !bare {
@@ -91,11 +69,10 @@ fn came_without_context(span: &Span) -> bool {
 }
 
 /// Processings of our message in traces that do not link us: one finding per receiving service.
-fn lost_after_send(scene: &Scene<'_>, node: &Node, span: &Span, messages: &Messages<'_>) -> Vec<Finding> {
-    let processed = HopKey::of(span).and_then(|key| messages.processed.get(&key));
+fn lost_after_send(scene: &Scene<'_>, node: &Node, span: &Span) -> Vec<Finding> {
     let mut told = BTreeSet::new();
     let mut lost = Vec::new();
-    for process in processed.into_iter().flatten() {
+    for process in scene.messages.processings(span) {
         let kept = process.trace_id == scene.id || links_to(process, scene.id);
         if kept || !told.insert(process.service()) {
             continue;
@@ -139,12 +116,11 @@ pub(super) fn not_consumed(scene: &Scene<'_>) -> Vec<Finding> {
         || scene.nodes.iter().filter_map(Node::span).chain(scene.neighbours.iter().flat_map(|n| &n.spans));
     let linked: HashSet<SpanId> =
         spans().flat_map(|s| &s.links).filter(|l| l.trace_id == scene.id).map(|l| l.span_id).collect();
-    let processed = Messages::of(spans()).processed;
     let is_open = |node: &&Node| match node.span() {
         Some(span) if hop::is_send(span) && !span.is_error() => {
             !node.children.iter().filter_map(|id| scene.nodes.get(id.0)?.span()).any(hop::is_process)
                 && !linked.contains(&span.span_id)
-                && !HopKey::of(span).is_some_and(|key| processed.contains_key(&key))
+                && !scene.messages.is_processed(span)
         }
         _ => false,
     };

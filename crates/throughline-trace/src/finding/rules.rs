@@ -7,6 +7,7 @@ use throughline_semconv::own;
 
 use super::{Finding, FindingKind, Hop, context, fold};
 use crate::hop;
+use crate::message::Messages;
 use crate::model::{Neighbour, Node, NodeId, NodeKind, State};
 
 /// A span that starts this long after its parent ended, with no queue in between, continues a context that somebody
@@ -21,6 +22,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) nodes: &'a [Node],
     pub(crate) cut: &'a [NodeId],
     pub(crate) neighbours: &'a [Neighbour],
+    pub(crate) messages: &'a Messages<'a>,
     pub(crate) state: State,
 }
 
