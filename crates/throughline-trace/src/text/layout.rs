@@ -17,6 +17,8 @@ pub(super) struct Columns {
     took: usize,
     waited: usize,
     place: usize,
+    /// Of all of them, `None` for as much as it takes.
+    whole: Option<usize>,
 }
 
 impl Columns {
@@ -24,10 +26,12 @@ impl Columns {
     pub(super) fn of(rows: &[Row], width: Option<usize>) -> Self {
         let widest = |cell: fn(&Row) -> usize| rows.iter().map(cell).max().unwrap_or(0);
         let full = Self {
-            tree: widest(|row| row.tree.width()).max(TITLE),
+            tree: widest(|row| row.tree.width() + row.id.as_ref().map_or(0, |id| 1 + cell_width(id)))
+                .max(TITLE),
             took: widest(|row| cell_width(&took(row))).max("took".len()),
             waited: widest(|row| cell_width(&waited(row))),
             place: widest(|row| cell_width(&place(row))),
+            whole: width,
         };
         let full =
             if full.waited > 0 { Self { waited: full.waited.max("waited".len()), ..full } } else { full };
@@ -41,10 +45,10 @@ impl Columns {
         for (least, took, waited, place) in choices {
             let right: usize = [took, waited, place].iter().filter(|w| **w > 0).map(|w| w + GAP.len()).sum();
             if width >= least + right {
-                return Self { tree: full.tree.min(width - right), took, waited, place };
+                return Self { tree: full.tree.min(width - right), took, waited, place, whole: full.whole };
             }
         }
-        Self { tree: full.tree.min(width), took: 0, waited: 0, place: 0 }
+        Self { tree: full.tree.min(width), took: 0, waited: 0, place: 0, whole: full.whole }
     }
 
     /// The first line, with the columns' names.
@@ -63,6 +67,12 @@ impl Columns {
     pub(super) fn lay(&self, row: Row) -> Line {
         let (took, waited, place) = (took(&row), waited(&row), place(&row));
         let mut line = row.tree;
+        if let Some(id) = row.id {
+            // It has no cells beside it: it may have their room, and where that is not enough its label is cut.
+            line.cut(self.whole.map_or(usize::MAX, |whole| whole.saturating_sub(1 + cell_width(&id))));
+            line.push(Style::Plain, &format!(" {id}"));
+            return line;
+        }
         line.fit(self.tree);
         self.cells(&mut line, &[(&took, Style::Plain), (&waited, Style::Wait), (&place, Style::Wait)]);
         line

@@ -16,6 +16,14 @@ pub(super) struct Row {
     pub(super) tree: Line,
     pub(super) took: Option<i128>,
     pub(super) wait: Option<Wait>,
+    /// An id at the end of the tree's cell: what people copy, never cut for a column.
+    pub(super) id: Option<String>,
+}
+
+/// What stands below a row.
+struct Detail {
+    text: Line,
+    id: Option<String>,
 }
 
 /// Levels that are indented; deeper ones say their depth instead.
@@ -60,8 +68,8 @@ pub(super) fn rows(trace: &Trace, form: Form) -> Vec<Row> {
         rows.push(Row { tree, ..head });
         for detail in details {
             let mut tree = Line::styled(Style::Quiet, &below);
-            tree.append(detail);
-            rows.push(Row { tree, took: None, wait: None });
+            tree.append(detail.text);
+            rows.push(Row { tree, took: None, wait: None, id: detail.id });
         }
     }
     rows
@@ -127,7 +135,7 @@ impl<'a> Shape<'a> {
 /// payment-worker` where it is entered by a message, as the source prints them.
 fn node_row(shape: &Shape<'_>, node: &Node) -> Row {
     let span = match &node.what {
-        NodeKind::Missing(missing) => return Row { tree: ghost(missing), took: None, wait: None },
+        NodeKind::Missing(missing) => return Row { tree: ghost(missing), took: None, wait: None, id: None },
         NodeKind::Span(span) => span,
     };
     let mut tree = Line::default();
@@ -145,7 +153,7 @@ fn node_row(shape: &Shape<'_>, node: &Node) -> Row {
     if span.is_error() {
         tree.push(Style::Error, " ✗");
     }
-    Row { tree, took: Some(span.end.since(span.start)), wait: node.wait.clone() }
+    Row { tree, took: Some(span.end.since(span.start)), wait: node.wait.clone(), id: None }
 }
 
 fn named(span: &Span) -> Line {
@@ -167,9 +175,10 @@ fn ghost(missing: &Missing) -> Line {
     Line::styled(Style::Quiet, said)
 }
 
-fn node_details(node: &Node) -> Vec<Line> {
+fn node_details(node: &Node) -> Vec<Detail> {
     let Some(span) = node.span() else { return Vec::new() };
-    let mut details: Vec<Line> = failure(span).into_iter().collect();
+    let failed = failure(span).map(|text| Detail { text, id: None });
+    let mut details: Vec<Detail> = failed.into_iter().collect();
     details.extend(linked::lineage(span).iter().flat_map(lineage_details));
     details
 }
@@ -203,23 +212,23 @@ fn linked_row(linked: &LinkedTrace) -> Row {
         }
         _ => tree.push(Style::Quiet, "a trace that is not in the store (linked)"),
     }
-    Row { tree, took: linked.took, wait: linked.wait.clone() }
+    Row { tree, took: linked.took, wait: linked.wait.clone(), id: None }
 }
 
-fn linked_details(linked: &LinkedTrace) -> Vec<Line> {
-    let mut details = vec![detail(&format!("its own trace: {}", linked.trace_id))];
+fn linked_details(linked: &LinkedTrace) -> Vec<Detail> {
+    let mut details = vec![detail("its own trace:", Some(linked.trace_id.to_string()))];
     details.extend(linked.lineage.iter().flat_map(lineage_details));
     details
 }
 
-fn lineage_details(lineage: &Lineage) -> Vec<Line> {
-    let mut details = vec![detail(&format!("{}: {}", own::LINKED_TRACE_ID_COUNT, lineage.count))];
-    details.extend(lineage.hash.iter().map(|hash| detail(&format!("{}: {hash}", own::LINKED_TRACE_ID_HASH))));
-    details
+fn lineage_details(lineage: &Lineage) -> Vec<Detail> {
+    let count = detail(&format!("{}: {}", own::LINKED_TRACE_ID_COUNT, lineage.count), None);
+    let hash = |hash: &String| detail(&format!("{}:", own::LINKED_TRACE_ID_HASH), Some(hash.clone()));
+    [count].into_iter().chain(lineage.hash.as_ref().map(hash)).collect()
 }
 
-fn detail(text: &str) -> Line {
-    let mut line = Line::styled(Style::Quiet, "└─ ");
-    line.push(Style::Plain, text);
-    line
+fn detail(label: &str, id: Option<String>) -> Detail {
+    let mut text = Line::styled(Style::Quiet, "└─ ");
+    text.push(Style::Plain, label);
+    Detail { text, id }
 }
