@@ -40,6 +40,7 @@
 //! | `OTEL_BLRP_…`, the same for logs | 8,192, 512, 1,000 ms | reported |
 //! | `OTEL_METRIC_EXPORT_INTERVAL` | 10,000 ms | reported |
 //! | `OTEL_SPAN_{LINK,EVENT,ATTRIBUTE}_COUNT_LIMIT` | 1,000, 128, 128 | reported |
+//! | `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE` | `cumulative` | logged |
 //! | `OTEL_SDK_DISABLED` | `false` | reported |
 //! | `OTEL_PROPAGATORS` | `tracecontext,baggage` | others are reported |
 //! | `OTEL_SEMCONV_STABILITY_OPT_IN` | v1.44 names; `messaging/dup` adds the older | see [`Profile`](crate::Profile) |
@@ -47,7 +48,8 @@
 //! | `RUST_LOG` | `info` | error |
 //!
 //! *Reported*: the default is used and a warning names the variable ([`Telemetry::warnings`], and the log). An `https`
-//! endpoint needs the feature `otlp-tls`.
+//! endpoint needs the feature `otlp-tls`. Variables of the specification that have no effect here are reported too:
+//! certificates and keys of the exporters, limits on the length of values, configuration files.
 //!
 //! # What it costs to end
 //!

@@ -2,6 +2,8 @@
 //! is a test case. Refuses to guess: a value whose default would lose telemetry in silence (an endpoint, a protocol, an
 //! exporter, a sampler) is an error that names the variable; a bad number is a [`Warning`] and the default.
 
+mod unsupported;
+
 use std::{fmt, time::Duration};
 
 use opentelemetry_sdk::trace::Sampler;
@@ -22,6 +24,7 @@ impl Settings {
         let mut env = Environment { read, warnings: Vec::new() };
         let sdk = if env.flag("OTEL_SDK_DISABLED") { Sdk::Disabled } else { Sdk::Enabled };
         env.note_foreign_propagators();
+        env.note_unsupported();
         Ok(Settings {
             sdk,
             resource: env.resource(defaults),
@@ -260,6 +263,14 @@ impl Environment<'_> {
             Protocol::HttpProtobuf => format!("{}/v1/{}", base.trim_end_matches('/'), signal.lower()),
             Protocol::Grpc => base,
         })
+    }
+
+    fn note_unsupported(&mut self) {
+        for (name, instead) in unsupported::unsupported() {
+            if let Some(value) = self.text(&name) {
+                self.warn(&name, value, instead);
+            }
+        }
     }
 
     fn note_foreign_propagators(&mut self) {

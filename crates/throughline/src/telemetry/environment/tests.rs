@@ -125,6 +125,25 @@ fn an_https_endpoint_names_the_feature() {
 }
 
 #[test]
+fn what_has_no_effect_is_reported() {
+    for variable in [
+        "OTEL_EXPORTER_OTLP_CERTIFICATE",
+        "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY",
+        "OTEL_EXPORTER_OTLP_LOGS_INSECURE",
+        "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        "OTEL_BSP_EXPORT_TIMEOUT",
+        "OTEL_CONFIG_FILE",
+    ] {
+        check(&[(variable, "1")], |_| String::new(), &format!(" !{variable}"));
+        check(&[(variable, " ")], |_| String::new(), "");
+    }
+    let said = read(&[("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem")]).unwrap().warnings.remove(0).to_string();
+    assert!(said.contains("OTEL_EXPORTER_OTLP_CERTIFICATE") && said.contains("is ignored"), "{said}");
+    // One that the exporter reads itself.
+    check(&[("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta")], |_| String::new(), "");
+}
+
+#[test]
 fn numbers_that_are_none_are_reported_and_replaced() {
     fn queue(settings: &Settings) -> String {
         let Queue { capacity, batch, delay } = settings.spans;
