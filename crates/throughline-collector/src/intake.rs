@@ -225,11 +225,7 @@ impl Intake {
             self.series.lock().unwrap_or_else(PoisonError::into_inner).record(&metrics, Instant::now());
         counter.accept(counts.items.saturating_sub(refused.total()));
         counter.reject(refused.total());
-        let why = if refused.full > 0 {
-            "too many metric series; raise the limit or send fewer"
-        } else {
-            "metric name is in use for another kind of metric"
-        };
+        let why = refused.why();
         Ok(Accepted { rejected: (refused.total() > 0).then_some(Rejected { items: refused.total(), why }) })
     }
 }

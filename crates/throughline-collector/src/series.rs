@@ -19,6 +19,11 @@ use crate::exposition::{Exposition, Float, Kind, Labels, metric_name, with_label
 const SERVICE_NAMESPACE: &str = "service.namespace";
 const SERVICE_INSTANCE: &str = "service.instance.id";
 
+/// Names of the backend itself: a sender's would stand among its own, under its own explanation.
+const RESERVED: &str = "throughline_";
+/// What the library counts in the services is the one thing that is sent under that prefix.
+const OF_THE_LIBRARY: &str = "throughline_events_total";
+
 /// The resource's own family, by OpenTelemetry's compatibility rules.
 const TARGET_INFO: &str = "target_info";
 
@@ -73,6 +78,8 @@ pub(crate) struct Refused {
     pub(crate) full: u64,
     /// The name already stands for another kind of metric.
     pub(crate) conflict: u64,
+    /// The name is one of the backend's own.
+    pub(crate) reserved: u64,
 }
 
 /// A point that cannot be kept.
@@ -146,6 +153,10 @@ impl Series {
         refused: &mut Refused,
     ) {
         let name = metric_name(&metric.name, &metric.unit, kind);
+        if name.starts_with(RESERVED) && name != OF_THE_LIBRARY {
+            refused.reserved += points.len() as u64;
+            return;
+        }
         for point in points {
             let labels = labels(metric, &point.attributes);
             let Some(value) = point.value.last() else {
@@ -229,7 +240,16 @@ impl Series {
 
 impl Refused {
     pub(crate) fn total(self) -> u64 {
-        self.full + self.conflict
+        self.full + self.conflict + self.reserved
+    }
+
+    /// For the sender, why some were refused: the reason that it can do most about.
+    pub(crate) fn why(self) -> &'static str {
+        match self {
+            Self { full: 1.., .. } => "too many metric series; raise the limit or send fewer",
+            Self { conflict: 1.., .. } => "metric name is in use for another kind of metric",
+            _ => "metric names that begin with throughline_ are the backend's own",
+        }
     }
 }
 

@@ -56,6 +56,7 @@ fn check(limit: usize, requests: Vec<Vec<Metric>>) -> (Vec<String>, Refused) {
         let more = series.record(&request, now);
         refused.full += more.full;
         refused.conflict += more.conflict;
+        refused.reserved += more.reserved;
     }
     let mut page = Exposition::default();
     series.write(&mut page, now);
@@ -114,6 +115,31 @@ target_info{{host_name="h",instance="i-1",job="shop/api"}} 1
 }
 
 #[test]
+fn the_backends_own_names_are_not_a_senders() {
+    let gauge = |name: &str| metric(name, "", Data::Gauge(vec![point("t", 1, Number::Int(7))]));
+    let counter =
+        |name: &str| metric(name, "", sum(Temporality::Cumulative, vec![point("t", 1, Number::Int(7))]));
+    for (sent, kept) in [
+        (gauge("throughline_ready"), None),
+        (gauge("throughline.ready"), None),
+        (counter("throughline.receiver.refused.requests"), None),
+        (gauge("throughline.events"), None),
+        // What the library itself sends.
+        (counter("throughline.events"), Some("throughline_events_total{topic=\"t\"} 7")),
+        (gauge("throughlines"), Some("throughlines{topic=\"t\"} 7")),
+    ] {
+        let (lines, refused) = check(9, vec![vec![sent]]);
+        assert_eq!(lines, Vec::from_iter(kept));
+        assert_eq!(refused.reserved, u64::from(kept.is_none()));
+    }
+    let all = Refused { full: 1, conflict: 1, reserved: 1 };
+    let said = [all, Refused { full: 0, ..all }, Refused { full: 0, conflict: 0, ..all }].map(Refused::why);
+    assert!(
+        said[0].contains("too many") && said[1].contains("another kind") && said[2].contains("throughline_")
+    );
+}
+
+#[test]
 fn the_last_value_counts_and_deltas_add_up() {
     let int = |time, value| vec![point("t", time, Number::Int(value))];
     let cumulative = |time, value| vec![metric("n", "", sum(Temporality::Cumulative, int(time, value)))];
@@ -150,11 +176,14 @@ fn too_many_series_and_two_kinds_of_one_name_are_refused_and_counted() {
     let (lines, refused) =
         check(3, vec![vec![gauge("a", 1.0), gauge("b", 2.0), gauge("c", 3.0)], vec![gauge("a", 4.5)]]);
     assert_eq!(lines, ["g{topic=\"a\"} 4.5", "g{topic=\"b\"} 2"], "a known series is always updated");
-    assert_eq!(refused, Refused { full: 1, conflict: 0 });
+    assert_eq!(refused, Refused { full: 1, ..Refused::default() });
 
     let sum = Data::Summary(vec![point("a", 1, Summary::default())]);
     let (lines, refused) = check(9, vec![vec![gauge("a", 1.0), metric("g", "", sum)]]);
-    assert_eq!((lines, refused), (vec!["g{topic=\"a\"} 1".to_owned()], Refused { full: 0, conflict: 1 }));
+    assert_eq!(
+        (lines, refused),
+        (vec!["g{topic=\"a\"} 1".to_owned()], Refused { conflict: 1, ..Refused::default() })
+    );
 }
 
 #[test]
