@@ -82,8 +82,10 @@ pub(super) fn form(query: &Query, services: &[String], operations: &[Operation])
                     label.wide { span { (name) } input name=(name) value=(units::timestamp(time)) autocomplete="off"; }
                 }
             }
-            label.check { input type="checkbox" name="error" value="1" checked[query.outcome == Outcome::Error]; span { "errors only" } }
-            button type="submit" { "Find" }
+            div.go {
+                label.check { input type="checkbox" name="error" value="1" checked[query.outcome == Outcome::Error]; span { "errors only" } }
+                button type="submit" { "Find" }
+            }
         }
     }
 }
