@@ -191,7 +191,8 @@ pub(crate) struct ServeArgs {
     /// Forget the oldest when the store is larger [default: 10GiB]
     #[arg(long, value_name = "SIZE", value_parser = quantity::size)]
     pub(crate) retention_size: Option<u64>,
-    /// Refuse requests, for now, when what is accepted and not yet in the store is larger [default: 1GiB]
+    /// Refuse requests, for now, when what is accepted and not yet in the store is larger; at least 96MiB, with smaller
+    /// requests less [default: 1GiB]
     #[arg(long, value_name = "SIZE", value_parser = quantity::size)]
     pub(crate) journal_size: Option<u64>,
     /// Listen on this address; anyone who reaches it can read and write traces [default: 127.0.0.1]
@@ -268,7 +269,7 @@ pub(crate) struct TraceArgs {
     /// Trace id, up to 32 hex digits
     #[arg(value_name = "ID")]
     pub(crate) id: String,
-    /// Print spans and logs as they arrive, and end when the trace is quiet
+    /// Print spans and logs as they arrive, and end when the trace is quiet, or when nothing of it has come within 30 s
     #[arg(long)]
     pub(crate) follow: bool,
     /// `nested` shows every span below its parent, `hops` begins a line at the margin for each hop

@@ -8,8 +8,12 @@ Exit codes:
   2  the command line is wrong, or the query, or the configuration of --config
   3  no throughline answers at --url, or it answered with an error
   4  it could not start: a port, the data folder, the broker
+  5  standard output could not be written: a disk that is full; a reader that went away, as `| head` does, is 0
 Other than with 0, trace, search and lineage leave standard output empty, with --json too, and standard error says why;
 trace --follow may have printed something before.";
+
+/// The exit code where standard output takes nothing more: nobody is left to hand a [`Failure`] to.
+pub(crate) const OUTPUT: i32 = 5;
 
 /// A command's bad end, told in one message: what, where, what to do.
 #[derive(Debug, thiserror::Error)]

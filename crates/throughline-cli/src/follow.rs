@@ -35,7 +35,13 @@ pub(crate) fn run(client: &Client, id: &str, path: &str, json: bool, output: &Ou
                 output.talk(&format!("quiet after {spans} span{plural}"));
                 return Ok(());
             }
-            "quiet" => return Err(Failure::NotFound(format!("nothing of trace {id} has arrived"))),
+            "quiet" => {
+                return Err(Failure::NotFound(format!("nothing of trace {id} has arrived within 30 s")));
+            }
+            "waiting" => output.talk(&format!(
+                "nothing of trace {id} has arrived yet; waiting for it, {} s at most",
+                data.get("seconds").unwrap_or_default()
+            )),
             "failed" => {
                 return Err(Failure::Server(format!("the server gave up: {}", text(&data, "error"))));
             }

@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal, Write};
 
 use throughline_trace::text::Colour;
 
+use crate::exit;
+
 /// Where a command's words go.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
@@ -40,9 +42,12 @@ impl Output {
         let mut stdout = io::stdout().lock();
         let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
         if let Err(error) = written {
-            // Whoever reads (`head`, a pager) has had enough, or the disk behind a redirection is full.
-            let code = if error.kind() == io::ErrorKind::BrokenPipe { 0 } else { 74 };
-            std::process::exit(code);
+            // Whoever reads (`head`, a pager) has had enough.
+            if error.kind() == io::ErrorKind::BrokenPipe {
+                std::process::exit(0);
+            }
+            self.talk(&format!("error: cannot write to standard output: {error}"));
+            std::process::exit(exit::OUTPUT);
         }
     }
 

@@ -165,7 +165,7 @@ fn plan(args: &ServeArgs, configured: Option<Configured>) -> Result<Plan, Failur
         args.ports.check_distinct(None)?;
         let config = Config { data: data(args, None)?, cors_origins: args.cors_origin.clone(), ..base() };
         let bind = args.bind.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        return Ok(Plan::of_flags(bind, args.ports, with_flags(args, config)));
+        return Ok(Plan::of_flags(bind, args.ports, with_flags(args, config)?));
     };
     let Configured { loaded, config, ui, tempo, metrics } = configured;
     let said = loaded.configuration.throughline().data;
@@ -183,7 +183,7 @@ fn plan(args: &ServeArgs, configured: Option<Configured>) -> Result<Plan, Failur
         metrics_at: metrics.filter(|_| level == MetricsLevel::All),
         metrics: if level == MetricsLevel::All { Metrics::Served } else { Metrics::Off },
         receivers: Receivers::OfConfiguration,
-        config: with_flags(args, Config { data: data(args, said)?, ..config }),
+        config: with_flags(args, Config { data: data(args, said)?, ..config })?,
     })
 }
 
@@ -206,7 +206,7 @@ fn data(args: &ServeArgs, said: Option<DataFolder>) -> Result<DataFolder, Failur
 }
 
 /// What was said on the command line counts most.
-fn with_flags(args: &ServeArgs, mut config: Config) -> Config {
+fn with_flags(args: &ServeArgs, mut config: Config) -> Result<Config, Failure> {
     if let Some(durability) = args.durability {
         config.durability = match durability {
             DurabilityArg::Sync => Durability::Sync,
@@ -217,6 +217,13 @@ fn with_flags(args: &ServeArgs, mut config: Config) -> Config {
     config.retention_age = args.retention_age.unwrap_or(config.retention_age);
     config.retention_bytes = args.retention_size.unwrap_or(config.retention_bytes);
     if let Some(bytes) = args.journal_size {
+        let least = config.least_journal_bytes();
+        if bytes < least {
+            let (given, least) = (show_size(bytes), show_size(least));
+            return Err(Failure::Usage(format!(
+                "--journal-size {given} is too small: give it at least {least}"
+            )));
+        }
         config.journal_bytes = bytes;
         // Where something samples, all of the journal is there to look back into.
         if config.look_back_bytes > 0 {
@@ -224,7 +231,7 @@ fn with_flags(args: &ServeArgs, mut config: Config) -> Config {
         }
     }
     config.allow_hosts.extend(args.allow_host.iter().cloned());
-    config
+    Ok(config)
 }
 
 /// Warnings of the parts, or what the configuration asks for, go to standard error, in colour only on a terminal; `RUST_LOG`

@@ -12,6 +12,13 @@ use crate::topology::Topology;
 
 const MIB: usize = 1024 * 1024;
 const GIB: u64 = 1024 * 1024 * 1024;
+/// Journal segments: not above what was measured to be fast, and not below what the largest record of decisions takes, ...
+const USUAL_SEGMENT: u64 = 16 << 20;
+const LEAST_SEGMENT: u64 = 2 << 20;
+/// ... an eighth of the journal between the two, so that a small one is not two segments, ...
+const SEGMENTS: u64 = 8;
+/// ... and of these it has three at least: one is written, one is read, one is the reserve.
+const LEAST_SEGMENTS: u64 = 3;
 
 /// Everything a backend needs to start.
 #[derive(Clone, Debug)]
@@ -94,6 +101,23 @@ pub struct Limits {
     pub series_age: Duration,
     /// How long shutdown waits for requests that are being answered. Default 10 s.
     pub drain: Duration,
+}
+
+impl Config {
+    /// The least that `journal_bytes` can be, with these limits.
+    #[must_use]
+    pub fn least_journal_bytes(&self) -> u64 {
+        self.segment_of(LEAST_SEGMENT).saturating_mul(LEAST_SEGMENTS)
+    }
+
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        self.segment_of((self.journal_bytes / SEGMENTS).clamp(LEAST_SEGMENT, USUAL_SEGMENT))
+    }
+
+    /// Large enough for two requests at the limit.
+    fn segment_of(&self, bytes: u64) -> u64 {
+        (self.limits.message_bytes as u64).saturating_mul(2).max(bytes).next_multiple_of(4096)
+    }
 }
 
 impl Default for Config {

@@ -200,6 +200,13 @@ impl Default for Batch {
 }
 
 impl Topology {
+    /// Whether decisions, or how far exporters are, go into the journal: that takes room of its own.
+    pub(crate) fn writes_books(&self) -> bool {
+        self.pipelines.iter().any(|pipeline| {
+            pipeline.sampling.is_some() || pipeline.ends.iter().any(|end| matches!(end, End::Exporter(_)))
+        })
+    }
+
     /// What a process does that was told nothing: one receiver, everything into the store.
     #[must_use]
     pub fn store_everything(receiver: Receiver) -> Self {

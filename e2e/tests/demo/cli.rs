@@ -135,6 +135,51 @@ fn answers_and_exit_codes_are_as_documented() {
 }
 
 #[test]
+fn following_says_what_it_waits_for_and_a_full_disk_is_said() {
+    let serve = Serve::start(&["--ephemeral"]);
+    serve.send();
+    let mut follow = Command::new(binary())
+        .args(["trace", "f", "--follow", "--url", &serve.ui])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(follow.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "nothing of trace f has arrived yet; waiting for it, 30 s at most\n");
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+    for command in [&["trace", TRACE][..], &["trace", TRACE, "--json"], &["search", "service=api"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let ended =
+            Command::new(binary()).args(command).args(["--url", &serve.ui]).stdout(full).output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(5), "{command:?}: {said}");
+        assert!(
+            said.starts_with("error: cannot write to standard output: No space left"),
+            "{command:?}: {said}"
+        );
+    }
+}
+
+#[test]
+fn a_journal_that_is_too_small_is_told_with_its_flag() {
+    for (sources, least) in [(&[][..], "96MiB"), (&["--config", TO_A_FILE][..], "96MiB")] {
+        let arguments = [&["serve", "--ephemeral", "--journal-size", "63MiB"], sources].concat();
+        let ended = run(&arguments);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{ended:?}");
+        let said = format!("--journal-size 63MiB is too small: give it at least {least}");
+        assert!(ended.stderr.contains(&said), "{ended:?}");
+        assert!(run(&["serve", "--help"]).stdout.contains(least));
+    }
+    let _smallest = Serve::start(&["--ephemeral", "--journal-size", "96MiB"]);
+}
+
+/// Receives spans and writes them to a file.
+const TO_A_FILE: &str = "yaml:{receivers: {otlp: {protocols: {http: {endpoint: 127.0.0.1:0}}}}, exporters: {file: {path: /dev/null}}, \
+                         service: {pipelines: {traces: {receivers: [otlp], exporters: [file]}}}}";
+
+#[test]
 fn a_server_that_is_not_there_is_told_with_what_to_start() {
     // Bound and never accepting, then gone: nobody listens on this port.
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

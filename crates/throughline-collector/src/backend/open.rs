@@ -13,15 +13,7 @@ use crate::folder::Folder;
 use crate::keep::Keep;
 use crate::ledger::{Clerk, Ledger, STORE};
 use crate::pipeline::Bounds;
-use crate::topology::{self, Topology};
-
-/// Journal segments: not above what was measured to be fast, and not below what the largest record of decisions takes, ...
-const USUAL_SEGMENT: u64 = 16 << 20;
-const LEAST_SEGMENT: u64 = 2 << 20;
-/// ... an eighth of the journal between the two, so that a small one is not two segments, ...
-const SEGMENTS: u64 = 8;
-/// ... and of these it has three at least: one is written, one is read, one is the reserve.
-const LEAST_SEGMENTS: u64 = 3;
+use crate::topology::Topology;
 
 /// Runs what waits for a disk off the runtime's threads.
 pub(super) async fn blocking<T: Send + 'static>(
@@ -73,24 +65,16 @@ fn journal_options(
     topology: &Topology,
     committed: Option<u64>,
 ) -> Result<Options, StartError> {
-    let writes_books = topology.pipelines.iter().any(|pipeline| {
-        pipeline.sampling.is_some()
-            || pipeline.ends.iter().any(|end| matches!(end, topology::End::Exporter(_)))
-    });
-    let (bytes, message_bytes) = (config.journal_bytes, config.limits.message_bytes);
-    let usual = (bytes / SEGMENTS).clamp(LEAST_SEGMENT, USUAL_SEGMENT);
-    // Large enough for two requests at the limit.
-    let segment = (message_bytes as u64).saturating_mul(2).max(usual).next_multiple_of(4096);
-    let least = segment.saturating_mul(LEAST_SEGMENTS);
+    let (bytes, least) = (config.journal_bytes, config.least_journal_bytes());
     if bytes < least {
-        return Err(StartError::SmallJournal { bytes, message_bytes, least });
+        return Err(StartError::SmallJournal { bytes, message_bytes: config.limits.message_bytes, least });
     }
     Ok(Options {
-        segment_bytes: u32::try_from(segment).unwrap_or(u32::MAX),
+        segment_bytes: u32::try_from(config.segment_bytes()).unwrap_or(u32::MAX),
         cap_bytes: bytes,
         durability: config.durability,
         look_back_bytes: config.look_back_bytes,
-        reserve_segments: u32::from(writes_books),
+        reserve_segments: u32::from(topology.writes_books()),
         consumers: vec![STORE.to_owned()],
         after: committed.map(Position),
         ..Options::default()

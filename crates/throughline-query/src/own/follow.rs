@@ -37,7 +37,8 @@ const QUEUED_UNCOUNTED: usize = 64 * 1024;
 type Events<S> = Sse<axum::response::sse::KeepAliveStream<S>>;
 
 /// `span` and `log` for everything there is and everything that comes, then `quiet`, then the end. `behind` says how many
-/// spans and logs there are that have not been told yet; they follow.
+/// spans and logs there are that have not been told yet; they follow. `waiting` says that there is nothing yet, and for how
+/// many seconds it may stay so.
 pub(super) async fn trace(
     State(app): State<App>,
     Path(id): Path<String>,
@@ -124,7 +125,7 @@ impl Follower {
             self.room = None;
             match self.phase {
                 Phase::Done => return None,
-                Phase::Begin | Phase::Behind => self.phase = Phase::Following,
+                Phase::Begin | Phase::Behind => {}
                 Phase::Following => self.wait().await,
             }
             self.look().await;
@@ -152,6 +153,10 @@ impl Follower {
     /// Reads the trace and tells what is new of it.
     async fn look(&mut self) {
         let (id, now) = (self.id, self.app.now());
+        let before = self.phase;
+        if before != Phase::Done {
+            self.phase = Phase::Following;
+        }
         match self.app.read(move |reader| load::load_alone(reader, id, now)).await {
             // Its turn did not come: the next look is soon.
             Err(Failure::Busy(_)) => {}
@@ -169,6 +174,9 @@ impl Follower {
                 }
             }
             Ok(None) if self.begun.elapsed() >= PATIENCE || self.phase == Phase::Done => self.end(0),
+            Ok(None) if before == Phase::Begin => {
+                self.ready.push_back(event("waiting", &json!({ "seconds": PATIENCE.as_secs() })));
+            }
             Ok(None) => {}
         }
     }

@@ -150,6 +150,17 @@ async fn following_a_growing_trace_tells_each_span_once() {
 }
 
 #[tokio::test]
+async fn following_what_is_not_there_yet_says_for_how_long() {
+    let fixture = Fixture::empty();
+    let app = fixture.app.clone();
+    let mut stream = follow(&app, &format!("/tl/v1/trace/{}/follow", trace_id(1))).await;
+    assert_eq!(next(&mut stream).await, json!({ "seconds": 30 }));
+    let at = (NOW - START) as f64 / 1e6;
+    fixture.ingest(&spans("api", vec![span(1, 1, None, "first", 1, (at - 5.0, at), json!({}))]));
+    assert_eq!(next(&mut stream).await["operation"], "first");
+}
+
+#[tokio::test]
 async fn what_waits_for_a_client_is_bounded_and_it_is_told_how_far_behind_it_is() {
     let fixture = Fixture::empty();
     let text = "x".repeat(10_000);
