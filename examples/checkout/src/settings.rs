@@ -11,7 +11,9 @@ pub struct Settings {
     pub bootstrap: String,
     /// Where the API listens (`CHECKOUT_LISTEN`, default `127.0.0.1:3000`; port 0 is any free one).
     pub listen: SocketAddr,
-    /// How long the API waits for Kafka before it answers 503 (`CHECKOUT_DELIVERY_TIMEOUT_MS`, default 5,000).
+    /// How long librdkafka tries to deliver an order, its `message.timeout.ms` (`CHECKOUT_DELIVERY_TIMEOUT_MS`, default
+    /// 5,000). When it gives up the API answers 503: at that time for an order that waits, some seconds later for one that
+    /// was on its way to a broker that died.
     pub delivery_timeout: Duration,
     /// The service that sends with a plain rdkafka producer, so that its hop loses the trace
     /// (`CHECKOUT_BREAK_INJECTION`). Only a test wants that.
