@@ -29,6 +29,8 @@ pub const HEADERS_CONFLICT: &str = "throughline.headers.conflict";
 pub const HEADERS_DROPPED: &str = "throughline.headers.dropped";
 /// Why a link is there: `parent`, `conflict`, `ambient`, `creation`, `contributor`, `caller`.
 pub const LINK_REASON: &str = "throughline.link.reason";
+/// On the exception event of one failed message of a batch: its place in the batch, from 0.
+pub const MESSAGE_INDEX: &str = "throughline.message.index";
 /// On the exception event of one failed message of a batch: the trace the message came from.
 pub const MESSAGE_TRACE_ID: &str = "throughline.message.trace_id";
 /// Likewise the span that sent it.

@@ -261,6 +261,30 @@ mod tests {
         }
     }
 
+    /// Two topics, the same partition and offset in both: only the link's own topic tells the messages apart.
+    #[test]
+    fn a_message_of_a_batch_from_several_topics_is_named_by_its_link() {
+        let place = "messaging.destination.partition.id=0 messaging.kafka.offset=5";
+        let send = |id: u8, topic: &str| {
+            format!(
+                "1 0{id} - api producer 1-2 send {topic} ; messaging.system=kafka messaging.destination.name={topic} {place}"
+            )
+        };
+        let batch = |first: &str, second: &str| {
+            let system = "messaging.system=kafka messaging.destination.name=a,b";
+            format!("2 03 - w consumer 3-4 batch ; {system} ; >1/01 {first}{place} ; >1/02 {second}{place}")
+        };
+        let open = |batch: &str| {
+            let spans = cases::spans(&format!("{}\n{}\n{batch}", send(1, "a"), send(2, "b")));
+            let theirs = cases::input(spans.clone(), &[("2", Direction::Dependant)]).neighbours;
+            open_hops(TraceId::from_hex("1").unwrap(), &spans, &theirs).len()
+        };
+        let named = |topic: &str| format!("messaging.destination.name={topic} ");
+        assert_eq!(open(&batch(&named("a"), &named("b"))), 0);
+        assert_eq!(open(&batch(&named("a"), "")), 1);
+        assert_eq!(open(&batch("", "")), 2);
+    }
+
     #[test]
     fn a_batch_that_states_its_oldest_message_in_whole_milliseconds_still_names_its_partition() {
         let of = |oldest: u64| {

@@ -15,7 +15,7 @@ use crate::span::{position, rename_position, shown_key};
 use agreement::Agreement;
 use batch::Place;
 use opentelemetry::trace::{Link, TraceContextExt, TraceId};
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::{Context, KeyValue, StringValue};
 use sha2::{Digest, Sha256};
 use throughline_semconv::{attribute, own};
 
@@ -24,6 +24,8 @@ use throughline_semconv::{attribute, own};
 pub struct Contribution {
     /// What its headers carried.
     pub incoming: Incoming,
+    /// The topic, queue or stream it came from. Without it the messages of a batch from several cannot be told apart.
+    pub destination: Option<StringValue>,
     /// Its partition.
     pub partition: Option<i32>,
     /// Its offset.
@@ -76,8 +78,8 @@ impl Contributor for &Contribution {
 #[derive(Debug, Default)]
 pub struct Lineage {
     /// A link per message that carried a trace, oldest first, at most as many as asked for: the newest are kept. Each names
-    /// its message: partition, offset, key, correlation id, tenant, baggage on the allow-list. (A span that is given the
-    /// whole lineage says itself what all messages agree on, and its links only what varies.)
+    /// its message: topic, partition, offset, key, correlation id, tenant, baggage on the allow-list. (A span that is given
+    /// the whole lineage says itself what all messages agree on, and its links only what varies.)
     pub links: Vec<Link>,
     /// How many links there would be without the cap.
     pub links_total: usize,
@@ -161,9 +163,20 @@ impl Lineage {
         }
     }
 
-    /// Takes off a link those attributes that `span_says` and all messages agree on.
-    pub(crate) fn leave_out_agreed(&self, link: &mut Link, span_says: impl Fn(&str) -> bool) {
-        link.attributes.retain(|kv| !(agreement::is_agreed(&self.agreed, kv) && span_says(kv.key.as_str())));
+    /// Takes off a link those attributes that `span_says` and all messages agree on, and the topic where it is the span's.
+    pub(crate) fn leave_out_agreed(
+        &self,
+        link: &mut Link,
+        destination: Option<&str>,
+        span_says: impl Fn(&str) -> bool,
+    ) {
+        link.attributes.retain(|kv| {
+            let agreed = match kv.key.as_str() {
+                attribute::MESSAGING_DESTINATION_NAME => destination == Some(&*kv.value.as_str()),
+                _ => agreement::is_agreed(&self.agreed, kv),
+            };
+            !(agreed && span_says(kv.key.as_str()))
+        });
     }
 }
 
@@ -207,6 +220,9 @@ impl Contribution {
     }
 
     fn describe(&self, profile: Profile, attributes: &mut Vec<KeyValue>) {
+        if let Some(destination) = &self.destination {
+            attributes.push(KeyValue::new(attribute::MESSAGING_DESTINATION_NAME, destination.clone()));
+        }
         position(attributes, profile, self.partition, self.offset);
         if let Some(key) = self.key.as_deref().and_then(shown_key) {
             attributes.push(KeyValue::new(attribute::MESSAGING_KAFKA_MESSAGE_KEY, key));

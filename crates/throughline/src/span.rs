@@ -183,17 +183,22 @@ impl Span {
     }
 
     /// Records that one message of a batch failed while the batch goes on: an exception event that names the message
-    /// (partition, offset, key, correlation id, trace), and one more in the batch's failed count. `index` is the message's
-    /// place in what [`extract_batch_lineage`](crate::extract_batch_lineage) was given.
+    /// (topic, partition, offset, key, correlation id, trace), and one more in the batch's failed count. `index` is the
+    /// message's place in what [`extract_batch_lineage`](crate::extract_batch_lineage) was given.
     ///
     /// A batch that ends well all the same ends as `partial_failure`. From a span below the batch's the event stands on that
     /// span, and the count on the batch's.
+    ///
+    /// Only a span that was given the whole lineage ([`SpanSpec::lineage`](crate::SpanSpec::lineage)) knows its messages. Where
+    /// none surrounds the work, as with a [`ProcessingSpan`] that has only the links, the event has the error and the
+    /// index, nothing is counted, and the span ends as its work does.
     pub fn fail_message<E: Display + 'static>(&self, index: usize, error: &E) -> &Self {
+        let mut attributes = exception(error_type(error), error.to_string());
+        attributes.push(KeyValue::new(own::MESSAGE_INDEX, attributes::int(index)));
         if let Some(batch) = self.context.get::<BatchSlot>() {
-            let mut attributes = exception(error_type(error), error.to_string());
             attributes.extend(batch.message_failed(index));
-            self.context.span().add_event(attribute::EXCEPTION_EVENT, attributes);
         }
+        self.context.span().add_event(attribute::EXCEPTION_EVENT, attributes);
         self
     }
 

@@ -5,7 +5,7 @@
 //! other string is, and counted.
 
 use crate::counters::{Event, count};
-use opentelemetry::Value;
+use opentelemetry::{StringValue, Value};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -89,12 +89,18 @@ fn keep(text: &str) -> Option<&'static Kept> {
     Some(kept)
 }
 
-impl From<&Text> for Value {
+impl From<&Text> for StringValue {
     fn from(text: &Text) -> Self {
         match text {
             Text::Kept(kept) => Self::from(&*kept.text),
             Text::Shared(text) => Self::from(Arc::clone(text)),
         }
+    }
+}
+
+impl From<&Text> for Value {
+    fn from(text: &Text) -> Self {
+        Self::String(text.into())
     }
 }
 

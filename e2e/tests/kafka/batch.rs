@@ -154,14 +154,27 @@ async fn a_batch_from_two_topics() {
     use rdkafka::consumer::Consumer as _;
     let Some(bench) = Bench::new() else { return };
     let (one, two) = (bench.kafka.topic("one", 1).await, bench.kafka.topic("two", 1).await);
-    send(&bench, &one, &["a"]).await;
-    send(&bench, &two, &["b"]).await;
+    let sends = [send(&bench, &one, &["a"]).await.remove(0), send(&bench, &two, &["b"]).await.remove(0)];
     let config = bench.kafka.consumer_config(&throughline_e2e::Kafka::unique("group"));
     let consumer: TracedConsumer = config.create().expect("a consumer");
     consumer.subscribe(&[&one, &two]).expect("subscribed");
     let batch = soon("a batch", consumer.recv_batch(2, Duration::from_secs(20))).await.expect("received");
-    let names: Vec<&str> = batch.iter().map(|message| message.topic()).collect();
-    bench.recorder.claim(&format!("poll {}", names.join(",")));
+    let names = batch.iter().map(|message| message.topic()).collect::<Vec<_>>().join(",");
+    batch.process(async {}).await;
+    for operation in ["poll", "process"] {
+        let span = bench.recorder.claim(&format!("{operation} {names}"));
+        span.assert_attribute("messaging.destination.name", names.clone());
+        let of_link = |send: &RecordedSpan, key: &str| {
+            let link = span.data().links.iter().find(|link| link.span_context.span_id() == send.span_id());
+            let mut attributes = link.expect("a link to its send").attributes.iter();
+            attributes.find(|kv| kv.key.as_str() == key).map(|kv| kv.value.as_str().into_owned())
+        };
+        for (send, topic) in sends.iter().zip([&one, &two]) {
+            assert_eq!(of_link(send, "messaging.destination.name").as_ref(), Some(topic), "{span}");
+            // The same in both: the topic alone tells them apart.
+            assert_eq!(of_link(send, "messaging.kafka.offset").as_deref(), Some("0"), "{span}");
+        }
+    }
 }
 
 /// Messages that outlive the consumer contribute as well as those that do not.

@@ -42,6 +42,7 @@ impl Origin {
     fn contribution<M: Message>(&self, message: &M) -> Contribution {
         Contribution {
             incoming: self.incoming.clone(),
+            destination: Some((&self.topic).into()),
             partition: Some(message.partition()),
             offset: Some(message.offset()),
             key: message.key().map(<[u8]>::to_vec),

@@ -10,7 +10,7 @@ use throughline_semconv::own;
 /// One message of a running batch: what names it.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// Partition, offset, key.
+    /// Topic, partition, offset, key.
     pub(super) attributes: Vec<KeyValue>,
     pub(super) correlation: Option<Arc<str>>,
     pub(super) origin: Option<(TraceId, SpanId)>,

@@ -115,8 +115,9 @@ impl SpanSpec {
         lineage.rename_positions(self.profile);
         let mut links = std::mem::take(&mut lineage.links);
         if let (Some(lineage), None) = (&self.lineage, &self.incoming) {
+            let destination = self.destination.as_ref().map(AsRef::as_ref);
             for link in &mut links {
-                lineage.leave_out_agreed(link, |key| !self.sets(key));
+                lineage.leave_out_agreed(link, destination, |key| !self.sets(key));
             }
         }
         links

@@ -12,11 +12,12 @@ use throughline::{
 
 struct Message {
     trace: u8,
+    topic: &'static str,
     extra: Vec<(&'static str, &'static str)>,
 }
 
 fn message(trace: u8, extra: &[(&'static str, &'static str)]) -> Message {
-    Message { trace, extra: extra.to_vec() }
+    Message { trace, topic: "notifications", extra: extra.to_vec() }
 }
 
 impl Message {
@@ -26,6 +27,7 @@ impl Message {
         all.extend(headers(&[("traceparent", &parent)]));
         Contribution {
             incoming: extract(&all),
+            destination: Some(self.topic.into()),
             partition: Some(offset as i32 % 2),
             offset: Some(offset),
             key: Some(format!("key-{offset}").into_bytes()),
@@ -76,6 +78,35 @@ fn a_batch_is_a_new_trace_with_a_link_per_message() {
     assert_eq!(seen[0], ["0000000000000001", "contributor", "0", "0", "key-0"]);
     assert_eq!(seen[1], ["0000000000000002", "contributor", "1", "1", "key-1"]);
     assert_eq!(seen.len(), 3);
+}
+
+/// Partition and offset name a message only together with its topic: it is on the link unless it is the span's own.
+#[test]
+fn a_link_names_the_topic_where_the_span_does_not() {
+    let from = |topics: &[&'static str]| {
+        let messages = topics.iter().map(|topic| Message { topic, ..message(1, &[]) });
+        lineage(&messages.collect::<Vec<_>>(), 50)
+    };
+    let (mixed, same) = (["orders", "refunds"], ["orders", "orders"]);
+    let key = "messaging.destination.name";
+    for (spec, topics, on_links) in [
+        (process("orders,refunds"), mixed, mixed),
+        (poll("orders,refunds"), mixed, mixed),
+        (process("orders"), mixed, ["", "refunds"]),
+        (process("orders"), same, ["", ""]),
+        (process("orders").set(key, "mine"), same, same),
+        (throughline::internal("flush"), same, same),
+    ] {
+        let pipeline = Pipeline::new();
+        spec.name("batch").lineage(from(&topics)).parent(pipeline.context()).run_sync(|span| {
+            span.fail_message(1, &"refused");
+        });
+        let span = pipeline.span("batch");
+        let seen: Vec<_> = span.links.iter().map(|link| link_text(link, key)).collect();
+        assert_eq!(seen, on_links, "{:?} of {topics:?}", text(&span, key));
+        let failed = span.events[0].attributes.iter().find(|kv| kv.key.as_str() == key).unwrap();
+        assert_eq!(failed.value.as_str(), topics[1], "what failed is named by itself");
+    }
 }
 
 #[test]
@@ -146,6 +177,7 @@ fn a_failure_is_put_down_to_its_message() {
         event.attributes.iter().map(|kv| (kv.key.as_str(), kv.value.as_str().into_owned())).collect();
     for expected in [
         ("exception.message", "card declined"),
+        ("throughline.message.index", "1"),
         ("messaging.kafka.offset", "1"),
         ("messaging.kafka.message.key", "key-1"),
         ("correlation_id", "order-2"),
@@ -236,6 +268,26 @@ fn links_without_their_lineage_still_say_whose_they_are() {
         assert_eq!(seen, runs);
         assert!(span.links.iter().all(|link| link_text(link, "tenant.id") == "acme"));
     }
+}
+
+/// Nobody told this span whose messages it has, so their failure is an event of its own and no more.
+#[test]
+fn a_failed_message_of_a_span_that_has_only_links_is_an_event() {
+    let pipeline = Pipeline::new();
+    let links = lineage(&[message(1, &[]), message(2, &[])], 50).links;
+    let span = ProcessingSpan { name: "batched".into(), links, topic: "orders".into(), ..Default::default() };
+    pipeline.block_on(async || {
+        with_processing_span(span, async |span| {
+            span.fail_message(1, &"card declined");
+        })
+        .await;
+    });
+    let span = pipeline.span("batched");
+    assert_eq!((span.events.len(), span.events[0].name.as_ref()), (1, "exception"));
+    let said: Vec<_> =
+        span.events[0].attributes.iter().map(|kv| format!("{}={}", kv.key, kv.value.as_str())).collect();
+    assert_eq!(said[1..], ["exception.message=card declined", "throughline.message.index=1"]);
+    assert_eq!((&span.status, attribute(&span, "throughline.batch.failed_count")), (&Status::Unset, None));
 }
 
 /// What all agree on is on the span; where the span says something else, on the links.
