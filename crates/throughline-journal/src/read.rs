@@ -268,7 +268,9 @@ impl Records {
                 self.group = record.header.group;
                 (Some(owned(record)), record.end)
             }
-            Some(Found::Hole(hole)) => (Some(Err(damaged(view, hole.from, hole.to))), hole.to),
+            Some(Found::Hole(hole)) => {
+                (Some(Err(damaged(view, hole.from, hole.to))), scan.next_record().unwrap_or(hole.to))
+            }
             None if self.start == Start::Boundary => {
                 (Some(Err(damaged(view, self.at, view.data_end))), view.data_end)
             }

@@ -182,11 +182,11 @@ impl Folder<'_> {
                 Head::Newer(found) => {
                     return Err(JournalError::NewerFormat { path: file.path.clone(), found, known: VERSION });
                 }
-                Head::Valid(header) if SEGMENT_BYTES.contains(&header.segment_bytes) => {
+                Head::Valid(header) => {
                     file.bytes = header.segment_bytes;
                     latest = latest.max(Some(header.identity));
                 }
-                Head::Valid(_) | Head::Invalid => intact = false,
+                Head::Invalid => intact = false,
             }
         }
         if intact || !SEGMENT_BYTES.contains(&file.bytes) {

@@ -93,6 +93,12 @@ impl<'a> Scan<'a> {
         self.torn
     }
 
+    /// After a hole: where the record stands that follows it. A scan that goes on at the hole's end instead would have to
+    /// believe that no record begins before.
+    pub(crate) fn next_record(&self) -> Option<u32> {
+        self.ready.map(|record| record.at)
+    }
+
     /// Where the last record found ends.
     pub(crate) fn end(&self) -> u32 {
         self.expected.unwrap_or(self.base)

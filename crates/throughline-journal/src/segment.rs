@@ -13,6 +13,7 @@ use crate::{
     format::{Extent, FOOTER_BYTES, Footer, HEAD_BYTES, HEADER_PLACES, Head, Identity, PAGE, SegmentHeader},
     fs::{File, Fs, read_salvaging, write_all},
     index::{Encoded, Entries, SealedIndex, Unusable},
+    options::SEGMENT_BYTES,
 };
 
 /// A file that holds one segment after the other.
@@ -88,7 +89,11 @@ impl SegmentFile {
 
     /// What the two places of the header say.
     pub(crate) fn headers(&self) -> [Head<SegmentHeader>; 2] {
-        HEADER_PLACES.map(|place| SegmentHeader::decode(&self.read(place, HEAD_BYTES)))
+        HEADER_PLACES.map(|place| match SegmentHeader::decode(&self.read(place, HEAD_BYTES)) {
+            // No writer states it, so it is damage: else `begin` would keep it for ever, as the place in use.
+            Head::Valid(header) if !SEGMENT_BYTES.contains(&header.segment_bytes) => Head::Invalid,
+            head => head,
+        })
     }
 
     /// Writes index and footer, which the caller then syncs. It has synced the records before: an intact footer is their proof.

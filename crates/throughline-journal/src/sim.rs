@@ -4,6 +4,7 @@
 //! What it does not simulate: a disk that lies about a sync, and damage to sectors that were synced (tests do that with [`SimFs::damage`]).
 
 mod disk;
+pub mod hostile;
 mod random;
 
 pub use random::Random;

@@ -2,6 +2,7 @@
 
 pub(crate) mod generate;
 mod json;
+mod seeds;
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
