@@ -1,5 +1,7 @@
 //! The README's commands do what it says. Its Rust code is compiled as a doctest of the library.
 
+#![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -50,6 +52,20 @@ fn the_first_command_is_the_demo_and_it_prints_what_is_shown() {
     let shown = blocks("text");
     assert!(!names(&shown[0]).is_empty());
     assert_eq!(names(&said), names(&shown[0]));
+}
+
+/// The demo's services are what the README shows: the code is theirs, word for word, and so is the call.
+#[test]
+fn the_handler_is_the_examples() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("README.md");
+    assert!(readme.contains("(examples/checkout)"), "a link to the example");
+    let worker =
+        std::fs::read_to_string(root().join("examples/checkout/src/payment.rs")).expect("the worker");
+    let shown = blocks("rust,ignore");
+    assert_eq!(shown.len(), 1, "{shown:?}");
+    for part in [&*shown[0], "message.process(charge(&key, payload, &outbox))"] {
+        assert!(worker.contains(part) && readme.contains(part), "not in both: {part}");
+    }
 }
 
 #[test]
