@@ -223,7 +223,7 @@ pub(crate) fn int(value: &Value) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{assemble, cases};
+    use crate::{Direction, assemble, cases, open_hops};
 
     /// The wait of the one process span, whose send starts so many nanoseconds after 1,003 ms.
     fn check(late: u64, process: &str) -> (u64, WaitSource, Option<String>) {
