@@ -11,6 +11,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 use throughline::kafka::{Received, TracedConsumer};
 use throughline_e2e::Kafka;
+use tokio::sync::watch;
 
 /// Sends `count` records round the partitions, the number as payload.
 async fn fill(bench: &Bench, topic: &str, partitions: i32, numbers: std::ops::Range<i32>) {
@@ -31,34 +32,70 @@ async fn next(consumer: &TracedConsumer<impl ConsumerContext + 'static>) -> i32 
     number(&soon("received", consumer.recv()).await.expect("received"))
 }
 
+/// Says how many partitions its consumer has, at each change.
+struct Assigned(watch::Sender<usize>);
+
+impl ClientContext for Assigned {}
+
+impl ConsumerContext for Assigned {
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, _: &Rebalance<'_>) {
+        self.0.send_replace(consumer.assignment().map_or(0, |partitions| partitions.count()));
+    }
+}
+
+fn member(bench: &Bench, group: &str, topic: &str) -> (TracedConsumer<Assigned>, watch::Receiver<usize>) {
+    let cooperative = [("partition.assignment.strategy", "cooperative-sticky")];
+    let config = with(bench.kafka.consumer_config(group), &cooperative);
+    let (count, counted) = watch::channel(0);
+    let consumer: TracedConsumer<Assigned> = config.create_with_context(Assigned(count)).expect("a consumer");
+    consumer.subscribe(&[topic]).expect("subscribed");
+    (consumer, counted)
+}
+
 /// Every message is processed in its sender's trace, whichever member of the group gets it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rebalance_in_the_middle() {
     let Some(bench) = Bench::new() else { return };
     let topic = bench.kafka.topic("rebalanced", 2).await;
     let group = Kafka::unique("group");
-    let cooperative = [("partition.assignment.strategy", "cooperative-sticky")];
     fill(&bench, &topic, 2, 0..20).await;
-    let mut seen = BTreeSet::new();
-    let first = bench.member(&group, &topic, &cooperative);
-    while seen.len() < 10 {
-        take(&first, &mut seen).await;
+    let (mut of_first, mut of_second) = (BTreeSet::new(), BTreeSet::new());
+    let (first, mut has_first) = member(&bench, &group, &topic);
+    while of_first.len() < 10 {
+        soon("received", take(&first, &mut of_first)).await;
     }
-    let second = bench.member(&group, &topic, &cooperative);
-    fill(&bench, &topic, 2, 20..40).await;
-    let mut of_second = BTreeSet::new();
-    while seen.union(&of_second).count() < 40 {
-        tokio::select! {
-            () = take(&first, &mut seen) => {}
-            () = take(&second, &mut of_second) => {}
-            // tidy: sleeps, because a hang has to fail.
-            () = tokio::time::sleep(PATIENCE) => panic!("{seen:?} and {of_second:?} is not everything"),
+    assert_eq!(*has_first.borrow(), 2, "alone, it has both partitions");
+    let (second, mut has_second) = member(&bench, &group, &topic);
+    // Both go on receiving, because that is what a rebalance needs, until each has a partition.
+    soon("a partition for each", async {
+        loop {
+            let shared = async {
+                has_second.wait_for(|count| *count == 1).await.expect("its consumer lives");
+                has_first.wait_for(|count| *count == 1).await.expect("its consumer lives");
+            };
+            tokio::select! {
+                () = shared => break,
+                () = take(&first, &mut of_first) => {}
+                () = take(&second, &mut of_second) => {}
+            }
         }
-    }
-    assert_eq!(
-        first.assignment().expect("assigned").count() + second.assignment().expect("assigned").count(),
-        2
-    );
+    })
+    .await;
+    fill(&bench, &topic, 2, 20..40).await;
+    soon("everything", async {
+        while of_first.union(&of_second).count() < 40 {
+            tokio::select! {
+                () = take(&first, &mut of_first) => {}
+                () = take(&second, &mut of_second) => {}
+            }
+        }
+    })
+    .await;
+    // What was sent to two members went to both: ten each, by partition.
+    let later = |seen: &BTreeSet<i32>| seen.range(20..).copied().collect::<Vec<_>>();
+    let (first, second) = (later(&of_first), later(&of_second));
+    assert_eq!((first.len(), second.len()), (10, 10), "{first:?} {second:?}");
+    assert!(second.iter().all(|number| number % 2 == second[0] % 2), "{second:?}");
     let sends = bench.recorder.claim_all(&format!("send {topic}"));
     let processed = bench.recorder.claim_all(&format!("process {topic}"));
     for send in &sends {
@@ -71,7 +108,7 @@ async fn a_rebalance_in_the_middle() {
 }
 
 /// Receives are cancelled by the other side of the `select!` all the time: nothing may get lost by that.
-async fn take(consumer: &TracedConsumer, seen: &mut BTreeSet<i32>) {
+async fn take(consumer: &TracedConsumer<impl ConsumerContext + 'static>, seen: &mut BTreeSet<i32>) {
     let received = consumer.recv().await.expect("received");
     seen.insert(number(&received));
     received.process(async {}).await;
