@@ -13,7 +13,7 @@ async fn the_page_says_everything_from_the_start() {
     let mut client = Grpc::connect(backend.addresses().grpc.unwrap()).await;
     assert_eq!(client.export(TRACES, &partly_invalid(1).encode_to_vec()).await.status, 0);
     arrived(&mut arrivals, &[trace(1)]).await;
-    let called = client.export(METRICS, &metrics("throughline.ready", &[5, 6, 7]).encode_to_vec()).await;
+    let called = client.export(METRICS, &metrics("queue.depth", &[5, 6, 7]).encode_to_vec()).await;
     assert_eq!(called.status, 0);
     assert!(
         called.body.ends_with(b"too many metric series; raise the limit or send fewer"),
