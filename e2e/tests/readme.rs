@@ -150,7 +150,7 @@ fn the_curl_and_what_asks_for_it_run_as_printed() {
     for words in commands() {
         let expected = match words[0].as_str() {
             "trace" => id,
-            "search" => "payment declined",
+            "search" => "payment-worker  process orders",
             "lineage" => hash,
             _ => continue,
         };
