@@ -166,7 +166,11 @@ fn the_curl_and_what_asks_for_it_run_as_printed() {
             let arguments: Vec<&str> = words.chain(["--url", demo.url("ui")]).collect();
             let ended = throughline(&arguments);
             let said = String::from_utf8_lossy(&ended.stdout);
-            assert!(ended.status.success(), "{arguments:?}: {said}{}", String::from_utf8_lossy(&ended.stderr));
+            assert!(
+                ended.status.success(),
+                "{arguments:?}: {said}{}",
+                String::from_utf8_lossy(&ended.stderr)
+            );
             let expected = if arguments.contains(&"--follow") { "send orders (PRODUCER)" } else { expected };
             assert!(said.contains(expected), "{arguments:?}: no {expected} in {said}");
         }
