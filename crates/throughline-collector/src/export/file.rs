@@ -1,6 +1,6 @@
 //! The `file` exporter: requests one behind the other in a file, as the peer writes and reads them: OTLP/JSON, one request
 //! a line, or protobuf, each behind its length in four bytes, the highest first. A file that is full is set aside
-//! ([`rotation`]).
+//! (`rotation`).
 
 mod rotation;
 
