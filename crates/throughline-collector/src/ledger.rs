@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use throughline_journal::{Consumer, Journal, Position, Record, RecordKind};
+use throughline_journal::{AppendError, Consumer, Journal, Position, Record, RecordKind, Refused};
 
 use crate::delivery::checkpoint::Checkpoint;
 use crate::intake::wall_clock;
@@ -126,7 +126,14 @@ impl Ledger {
             Ok(position) => {
                 *written = Written { checkpoint: Some(checkpoint), position: Some(position.0) };
             }
-            Err(error) => tracing::warn!(%error, "how far the exporters are could not be written down"),
+            Err(error) => {
+                // A full journal must not stay full for the checkpoint that it has no room for: the last one is given up
+                // with what it pins. After a crash the exporters send again what the journal still holds; nothing is lost.
+                if matches!(error, AppendError::Refused(Refused::Full(_))) {
+                    written.position = None;
+                }
+                tracing::warn!(%error, "how far the exporters are could not be written down");
+            }
         }
     }
 
@@ -144,7 +151,8 @@ impl Ledger {
     /// Lets the journal use again what nobody needs.
     fn release(&self, claims: Vec<(String, u64)>) {
         let checkpoint = self.written.lock().unwrap_or_else(PoisonError::into_inner).position;
-        let held = checkpoint.map(|position| (CHECKPOINT.to_owned(), position));
+        let oldest = claims.iter().map(|(_, from)| *from).min();
+        let held = checkpoint.or(oldest).map(|position| (CHECKPOINT.to_owned(), position));
         for (name, from) in claims.into_iter().chain(held) {
             if let (Some(consumer), Some(through)) = (self.consumers.get(&name), from.checked_sub(1)) {
                 self.journal.release(consumer, Position(through));
