@@ -10,10 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use throughline_journal::{AppendError, Full, Journal, Keys, Record, RecordKind, Refused};
+use throughline_journal::{AppendError, Full, Journal, Record, RecordKind, Refused};
 use throughline_otlp::metrics::decode_metrics;
-use throughline_otlp::view::messages;
-use throughline_otlp::{Counts, Signal, UnixNanos, WireError, check, sound, trace_id};
+use throughline_otlp::{Counts, Signal, UnixNanos, WireError, check, sound};
 use tokio::sync::oneshot;
 
 use crate::budget::Budget;
@@ -23,7 +22,6 @@ use crate::lines::{Lines, Scanned};
 use crate::memory::Limiters;
 use crate::pipeline::{Content, Durable};
 use crate::refusal::Refusal;
-use crate::sampler::keys;
 use crate::series::Series;
 
 /// How long a request waits for a sampler that can take no more, and how often it looks. Shorter than the 10 s after
@@ -205,12 +203,12 @@ impl Intake {
         Ok(())
     }
 
-    /// The keys a request is found by, and what samplers want to know of it.
+    /// The keys a request is found by, and what samplers want to know of it. Only samplers look for traces in the journal: a
+    /// request that goes past them has no keys.
     fn scan(&self, from: u16, signal: Signal, request: &[u8]) -> Result<Scanned, WireError> {
-        let scanned = if signal == Signal::Traces { self.lines.scan(from, request)? } else { None };
-        match scanned {
-            Some(scanned) => Ok(scanned),
-            None => Ok(Scanned::of_keys(trace_keys(signal, request)?)),
+        match signal {
+            Signal::Traces => self.lines.scan(from, request),
+            Signal::Logs | Signal::Metrics => Ok(Scanned::default()),
         }
     }
 
@@ -246,28 +244,6 @@ fn refusal(error: &AppendError) -> Refusal {
         }
         other => Refusal::Unavailable(other.to_string()),
     }
-}
-
-/// Each trace of the request with how many of its spans or records there are. Behind the door: it has been checked, and
-/// made sound.
-fn trace_keys(signal: Signal, request: &[u8]) -> Result<Keys, WireError> {
-    let mut traces = Vec::new();
-    for resource in messages(request, 1) {
-        for scope in messages(resource?, 2) {
-            for item in messages(scope?, 2) {
-                traces.extend(trace_id(signal, item?)?);
-            }
-        }
-    }
-    traces.sort_unstable();
-    let runs = traces.chunk_by(|one, next| one == next);
-    let mut keys = Keys::with_room_for(traces.len(), traces.len() * keys::HOLDS_BYTES);
-    for run in runs {
-        if let Some(trace) = run.first() {
-            keys::push_holds(&mut keys, *trace, u32::try_from(run.len()).unwrap_or(u32::MAX));
-        }
-    }
-    Ok(keys)
 }
 
 /// Arrival time of a request.

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex};
 
 use throughline_journal::{Keys, OwnedRecord, RecordKind};
-use throughline_otlp::{Counts, Signal, UnixNanos, WireError, check};
+use throughline_otlp::{Counts, Signal, UnixNanos, WireError, check, count_items};
 use throughline_sampling::Shard;
 use throughline_sampling::facts::{Now, TraceFacts};
 use throughline_sampling::shard::Restored;
@@ -81,12 +81,11 @@ impl Lines {
         Ok((counts, Some(Scanned { keys, partition: None, parts })))
     }
 
-    /// Asks of a request of spans what the policies want to know. `None` if no sampler is behind this receiver.
-    pub(crate) fn scan(&self, intake: u16, request: &[u8]) -> Result<Option<Scanned>, WireError> {
-        let mut scanned = None;
+    /// Asks of a request of spans what the policies want to know. Nothing is asked if no sampler is behind this receiver.
+    pub(crate) fn scan(&self, intake: u16, request: &[u8]) -> Result<Scanned, WireError> {
+        let mut scanned = Scanned::default();
         for (at, sampler) in self.sampling(intake) {
             let facts: Vec<TraceFacts> = sampler.scan(request)?;
-            let scanned = scanned.get_or_insert_with(Scanned::default);
             let keys = keys::of_facts(&facts);
             // A sampler that follows links asks for more of them than one that does not.
             if keys.len() > scanned.keys.len() {
@@ -195,10 +194,10 @@ impl Lines {
         match record.kind {
             RecordKind::Spans => {
                 self.restore_spans(now, record, shards);
-                self.restore_request(position, intake, Signal::Traces, record.keys.len() as u64);
+                self.restore_request(position, intake, Signal::Traces, &record.payload);
             }
             RecordKind::Logs => {
-                self.restore_request(position, intake, Signal::Logs, record.keys.len() as u64);
+                self.restore_request(position, intake, Signal::Logs, &record.payload);
             }
             RecordKind::Decisions => self.restore_decisions(now, record, shards),
             RecordKind::Mark => self.restore_mark(now, record, shards),
@@ -217,11 +216,12 @@ impl Lines {
         }
     }
 
-    fn restore_request(&self, position: u64, intake: u16, signal: Signal, items: u64) {
-        let unit = Unit { position, needs_from: position, items: items.max(1) };
-        for delivery in self.deliveries.iter().filter(|delivery| takes(delivery, intake, signal)) {
-            delivery.push(unit);
-        }
+    fn restore_request(&self, position: u64, intake: u16, signal: Signal, request: &[u8]) {
+        let mut taking = self.deliveries.iter().filter(|it| takes(it, intake, signal)).peekable();
+        // What cannot be read any more was reported when it was.
+        let items = taking.peek().map_or(1, |_| count_items(request).unwrap_or(1).max(1));
+        let unit = Unit { position, needs_from: position, items: items as u64 };
+        taking.for_each(|delivery| delivery.push(unit));
         if let Some(keep) = self.keep.as_ref().filter(|keep| keep.feeds().take(intake, signal)) {
             keep.restored(unit);
         }

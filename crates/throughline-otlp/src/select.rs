@@ -119,6 +119,14 @@ pub fn select_resources(request: &[u8], keep: Choose<'_, '_>, out: &mut Vec<u8>)
     Ok(items)
 }
 
+/// How many spans or log records a request has. Only what holds them is read.
+///
+/// # Errors
+/// [`WireError`] if that is not OTLP.
+pub fn count_items(request: &[u8]) -> Result<usize, WireError> {
+    crate::view::messages(request, 1).map(|group| items_of(group?)).sum()
+}
+
 fn items_of(resource_group: &[u8]) -> Result<usize, WireError> {
     let mut items = 0;
     for scope in crate::view::messages(resource_group, 2) {

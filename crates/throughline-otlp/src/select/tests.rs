@@ -78,6 +78,7 @@ proptest! {
     fn what_is_kept_is_what_a_decoder_would_have_kept(request in generate::traces(), mask in any::<u8>()) {
         let (expected, kept) = model(request.clone(), mask, &[]);
         prop_assert_eq!(select(&request.encode_to_vec(), mask), Ok((expected.encode_to_vec(), kept)));
+        prop_assert_eq!(count_items(&expected.encode_to_vec()), Ok(kept));
     }
 
     #[test]

@@ -103,3 +103,22 @@ async fn a_record_is_its_receivers_whatever_the_configuration_says_by_then() {
     assert_eq!(exported(&a), [(trace(2), "of a".to_owned())]);
     assert_eq!(exported(&b), [(trace(1), "of b".to_owned())]);
 }
+
+#[tokio::test]
+async fn what_no_sampler_sees_has_no_keys_and_is_counted_again_at_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spans");
+    let data = || DataFolder::Persistent(folder.path().join("data"));
+    let running = || running(vec![receiver("otlp")], vec![into_file("traces", 0, &path)]);
+    let first = start(Config { data: data(), ..running() }).await;
+    let mut client = Grpc::connect(first.addresses().grpc.unwrap()).await;
+    let request = traces(&[(1, 1, "a"), (1, 2, "b"), (2, 3, "c")]).encode_to_vec();
+    assert_eq!(client.export(TRACES, &request).await.status, 0);
+    assert_eq!(first.journal.lookup(&trace(1).bytes()), []);
+    drop(first);
+    let second = start(Config { data: data(), ..running() }).await;
+    let waiting = "throughline_exporter_queue_items{exporter=\"traces/file\"} 3\n";
+    assert!(second.metrics().contains(waiting), "{}", second.metrics());
+    second.shutdown().await;
+    assert_eq!(exported(&path).len(), 3);
+}
