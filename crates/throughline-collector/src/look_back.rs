@@ -38,8 +38,8 @@ pub(crate) fn since(now: UnixNanos, look_back: Duration) -> UnixNanos {
 /// How far back `journal` reaches; `None` if it is empty. Reads a record.
 pub(crate) fn reach(journal: &Journal, look_back: Duration, now: UnixNanos) -> Option<Reach> {
     let stats = journal.stats();
-    let oldest = journal.records_from(stats.first?).flatten().next()?;
-    let (held, allowed) = (UnixNanos(oldest.arrived), since(now, look_back));
+    let (_, oldest) = journal.arrival_from(stats.first?)?;
+    let (held, allowed) = (UnixNanos(oldest), since(now, look_back));
     let bound = match held > allowed {
         false => Bound::LookBack,
         true if stats.at_cap => Bound::JournalSize,
@@ -61,14 +61,14 @@ impl Aged {
     pub(crate) fn expire(&mut self, journal: &Journal, since: UnixNanos) {
         loop {
             let segment = self.through.map_or(0, |through| (through.0 >> 32) + 1);
-            let Some(first) = journal.records_from(Position(segment << 32)).flatten().next() else { return };
-            if first.arrived >= since.0 {
+            let Some((first, arrived)) = journal.arrival_from(Position(segment << 32)) else { return };
+            if arrived >= since.0 {
                 return;
             }
-            if let Some(before) = first.position.0.checked_sub(1) {
+            if let Some(before) = first.0.checked_sub(1) {
                 journal.expire(Position(before));
             }
-            self.through = Some(first.position);
+            self.through = Some(first);
         }
     }
 }

@@ -22,6 +22,7 @@ mod simulation;
 mod tests;
 
 use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
@@ -113,7 +114,8 @@ impl Sampler {
             Form::Partitions => 0,
         };
         let seed = RandomState::new().hash_one(0_u8);
-        let options = || ShardOptions { seed, grace, before, ..ShardOptions::default() };
+        let divided = NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
+        let options = || ShardOptions { seed, shards: divided, grace, before, ..ShardOptions::default() };
         let shards =
             iter::repeat_with(|| Shard::new(Arc::clone(&plan), Arc::clone(&budgets), options())).take(count);
         let shards = shards.collect();

@@ -124,6 +124,13 @@ impl Journal {
         Records::from(Arc::clone(&self.0.catalog), position)
     }
 
+    /// Position and arrival of the first record at or after `position` whose header is sound. Reads little where
+    /// `position` is that of a record, or where a segment begins.
+    #[must_use]
+    pub fn arrival_from(&self, position: Position) -> Option<(Position, u64)> {
+        read::arrival_from(&self.0.catalog, position)
+    }
+
     /// Records in order, from the first after the one at `position`: where a consumer goes on.
     #[must_use]
     pub fn records_after(&self, position: Position) -> Records {

@@ -144,6 +144,18 @@ fn header(catalog: &Catalog, position: Position) -> Result<(View, RecordHeader),
     }
 }
 
+/// Position and arrival of the first record at or after `position`: where one stands, its header says both.
+pub(crate) fn arrival_from(catalog: &Arc<Catalog>, position: Position) -> Option<(Position, u64)> {
+    let view = catalog.view_from(position.sequence())?;
+    let same = view.identity.sequence == position.sequence();
+    let offset = if same { position.offset().max(PAGE) } else { PAGE };
+    if let Ok((_, header)) = header(catalog, Position::new(view.identity.sequence, offset)) {
+        return Some((header.position, header.arrived));
+    }
+    let mut records = Records::from(Arc::clone(catalog), position).flatten();
+    records.next().map(|record| (record.position, record.arrived))
+}
+
 fn load(view: &View, offset: u32, length: usize) -> std::io::Result<Vec<u8>> {
     let mut bytes = vec![0; length];
     let read = read_full(view.file.file.as_ref(), &mut bytes, u64::from(offset))?;

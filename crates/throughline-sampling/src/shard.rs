@@ -24,6 +24,8 @@
 //!
 //! # Memory
 //!
+//! `num_traces` and the decision caches are the pipeline's; a shard holds its part of them ([`ShardOptions::shards`]).
+//!
 //! | what | bytes | how many at most |
 //! |---|---|---|
 //! | row | 128 | `num_traces`, and those of requests handled since the last `poll` |
@@ -137,6 +139,7 @@ pub struct Shard {
 struct Terms {
     wait: Duration,
     root_wait: Option<Duration>,
+    /// This shard's part of them.
     num_traces: usize,
     max_bytes: u64,
     overflow: Overflow,
@@ -163,12 +166,13 @@ impl Shard {
     #[must_use]
     pub fn new(plan: Arc<Plan>, budgets: Arc<Budgets>, options: ShardOptions) -> Self {
         let settings = plan.settings();
-        let mut terms = Terms::of(settings);
+        let part = |all: std::num::NonZeroUsize| all.get().div_ceil(options.shards.get());
+        let mut terms = Terms::of(settings, part(settings.num_traces));
         if plan.may_drop() {
             // A yes at a span's arrival would not be final: a span still to come may drop the trace.
             terms.strategy = Strategy::TraceComplete;
         }
-        let cache = |size: Option<std::num::NonZeroUsize>| size.map_or(terms.num_traces, |size| size.get());
+        let cache = |size: Option<std::num::NonZeroUsize>| size.map_or(terms.num_traces, part);
         let bounds = Bounds {
             rows: terms.num_traces,
             sampled: cache(settings.decision_cache.sampled),
@@ -348,11 +352,11 @@ impl Shard {
 }
 
 impl Terms {
-    fn of(settings: &Settings) -> Self {
+    fn of(settings: &Settings, num_traces: usize) -> Self {
         Self {
             wait: settings.decision_wait,
             root_wait: settings.decision_wait_after_root,
-            num_traces: settings.num_traces.get(),
+            num_traces,
             max_bytes: settings.maximum_trace_size_bytes.map_or(u64::MAX, std::num::NonZeroU64::get),
             overflow: settings.overflow,
             strategy: settings.strategy,

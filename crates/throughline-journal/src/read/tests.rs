@@ -128,6 +128,29 @@ fn a_position_that_is_none_is_unknown_or_damaged_but_never_a_record() {
     assert_eq!(inside.position, positions[1], "from inside a record, the next one is first");
 }
 
+#[test]
+fn an_arrival_is_that_of_the_record_or_the_first_behind() {
+    let fs = SimFs::new(1);
+    let options = Options { segment_bytes: 64 << 10, group_wait: Duration::ZERO, ..Options::default() };
+    let (journal, _) = Journal::open(Arc::new(fs.clone()), Path::new("/j"), options).unwrap();
+    assert_eq!(journal.arrival_from(Position(0)), None);
+    let append = |n| journal.append_wait(Record::new(RecordKind::Spans, n, vec![1; 12_000])).unwrap();
+    let positions: Vec<_> = (0..6).map(append).collect();
+    let second = positions.iter().position(|position| position.sequence() == 2).unwrap();
+    let check = |from: u64, record: usize| {
+        let expected = positions.get(record).map(|position| (*position, record as u64));
+        assert_eq!(journal.arrival_from(Position(from)), expected, "{from}");
+    };
+    check(0, 0);
+    positions.iter().enumerate().for_each(|(at, position)| check(position.0, at));
+    check(positions[0].0 + 8, 1);
+    check(2 << 32, second);
+    check(positions[5].0 + 8, 6);
+    check(9 << 32, 6);
+    damage(&fs, positions[second], 24);
+    check(2 << 32, second + 1);
+}
+
 /// Two journals of the same numbers, and a record of the one, of an earlier group, behind records of the other.
 #[test]
 fn what_a_failed_write_left_is_not_read_even_where_the_record_over_it_is_damaged() {

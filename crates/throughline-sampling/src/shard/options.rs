@@ -1,5 +1,6 @@
 //! What a shard is told that is not in a `tail_sampling` block.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use throughline_otlp::UnixNanos;
@@ -9,6 +10,9 @@ use throughline_otlp::UnixNanos;
 pub struct ShardOptions {
     /// Keys the hash of the table of traces, so that no sender can choose ids that collide. Has no influence on decisions.
     pub seed: u64,
+    /// Shards that the pipeline's traces are divided among, evenly as ids are random: `num_traces` and the decision caches are
+    /// the pipeline's, and each shard holds its part of them.
+    pub shards: NonZeroUsize,
     /// After a restart no trace is decided earlier than this: clients are still retrying.
     pub grace: Duration,
     /// What came before anything that is restored or handed in. `None`: nothing did.
@@ -29,6 +33,7 @@ impl Default for ShardOptions {
     fn default() -> Self {
         Self {
             seed: 0,
+            shards: NonZeroUsize::MIN,
             grace: Duration::from_secs(5),
             before: None,
             clock_skew: Duration::from_secs(60),

@@ -58,6 +58,26 @@ fn records_beyond_the_bound_come_from_history() {
 }
 
 #[test]
+fn num_traces_and_caches_are_the_pipelines_and_each_shard_holds_its_part() {
+    for (shards, part) in [(1, 10), (2, 5), (3, 4), (64, 1)] {
+        let settings = Settings { num_traces: NonZeroUsize::new(10).unwrap(), ..settings() };
+        let shards = NonZeroUsize::new(shards).unwrap();
+        let mut rig = Rig::new(settings, ShardOptions { shards, ..ShardOptions::default() }, 1);
+        for number in 0..30 {
+            rig.arrive(vec![spans(numbered(number), 1, &[])]);
+            rig.settle();
+        }
+        assert_eq!(rig.shards[0].stats().undecided, part);
+        rig.advance(Duration::from_secs(30));
+        for number in 30..60 {
+            rig.arrive(vec![spans(numbered(number), 1, &[])]);
+            rig.settle();
+        }
+        assert_eq!(rig.shards[0].stats().remembered_not_sampled, part, "{shards}");
+    }
+}
+
+#[test]
 fn links_beyond_the_bound_come_from_history() {
     let options = ShardOptions { max_links: 4, ..ShardOptions::default() };
     let settings = with_links(settings(), links(Direction::Contributors, 1));
