@@ -265,7 +265,7 @@ impl Running {
 }
 
 impl delivery::Destination for export::Exporter {
-    async fn send(&self, signal: Signal, request: bytes::Bytes) -> Outcome {
+    async fn send(&self, signal: Signal, request: export::Body) -> Outcome {
         Self::send(self, signal, request).await
     }
 }

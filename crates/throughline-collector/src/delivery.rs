@@ -1,5 +1,6 @@
 //! An exporter at work: what it has to send is positions in the journal ([`queue`]); a thread reads them back and cuts them
-//! into requests ([`read_back`]); tasks send these, again and again until the backend has them or refuses them for good.
+//! into requests ([`read_back`]), or takes whole ones as they came in ([`whole`]); tasks send these, again and again until the
+//! backend has them or refuses them for good.
 //!
 //! Memory: [`HELD_BYTES`], and requests read and not sent, at most [`Settings::in_flight`] and one; the rest waits in the journal. How far the
 //! backend has acknowledged is written there too ([`checkpoint`]), so that a restart sends again only what came after.
@@ -8,6 +9,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod queue;
 pub(crate) mod read_back;
 mod sending;
+mod whole;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,19 +17,22 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use throughline_journal::Journal;
+use bytes::Bytes;
+use throughline_journal::{Journal, Reader};
 use tokio::sync::mpsc;
 
 use self::checkpoint::Checkpoint;
 use self::queue::{Queue, Unit};
-use self::read_back::{Full, Request, Source, read_back};
+use self::read_back::{Full, Source, Unreadable, read_back};
 pub(crate) use self::sending::{Destination, random};
-use self::sending::{Job, Sending};
+use self::sending::{Job, Request, Sending};
+use self::whole::{Held, Taken, gather};
 
 /// Between two attempts to read a journal whose disk does not answer.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
-/// Most bytes of requests that an exporter of kept traces holds in memory, to read each once.
+/// Most bytes of requests that an exporter holds in memory: of kept traces, to read each once; of whole requests, those that
+/// came last, to read none while its backend keeps up.
 const HELD_BYTES: usize = 16 << 20;
 
 /// How an exporter gathers and sends.
@@ -60,6 +65,7 @@ pub(crate) struct Delivery {
 
 struct State {
     queue: Queue,
+    held: Held,
     /// When the oldest untaken unit came.
     waiting_since: Option<Instant>,
     stop: Stop,
@@ -98,7 +104,8 @@ pub(crate) struct Running {
 impl Delivery {
     /// An exporter that has sent nothing yet.
     pub(crate) fn new(settings: Settings, journal: Journal) -> Arc<Self> {
-        let state = State { queue: Queue::starting_at(0), waiting_since: None, stop: Stop::No };
+        let held = Held::with_room_for(HELD_BYTES);
+        let state = State { queue: Queue::starting_at(0), held, waiting_since: None, stop: Stop::No };
         let (state, changed) = (Mutex::new(state), Condvar::new());
         Arc::new(Self { settings, journal, state, changed, counts: Counts::default() })
     }
@@ -132,11 +139,23 @@ impl Delivery {
 
     /// Something new to send, in order of position.
     pub(crate) fn push(&self, unit: Unit) {
+        self.push_with(unit, None);
+    }
+
+    /// As [`Delivery::push`], of a request that has just come and need not be read back.
+    pub(crate) fn push_whole(&self, unit: Unit, request: &Bytes) {
+        self.push_with(unit, Some(request));
+    }
+
+    fn push_with(&self, unit: Unit, request: Option<&Bytes>) {
         let mut state = self.state();
         if unit.items == 0 {
             return state.queue.pass(unit.position);
         }
         state.queue.push(unit);
+        if let Some(request) = request {
+            state.held.hold(unit.position, request);
+        }
         state.waiting_since.get_or_insert_with(Instant::now);
         let due = state.queue.untaken() >= self.settings.batch_items;
         drop(state);
@@ -180,14 +199,13 @@ impl Delivery {
         let holding = if matches!(self.settings.source, Source::Kept { .. }) { HELD_BYTES } else { 0 };
         let mut journal = self.journal.reader(holding);
         while let Some(units) = self.next_units() {
-            let job = Job::new(units.iter().map(|unit| unit.position).collect());
+            let job = Job::new(units.iter().map(|taken| taken.unit.position).collect());
             let mut emit = |request: Request| {
                 // Nobody receives any more: what is not acknowledged is sent by the next process.
                 let _ = full.blocking_send(Sending::new(request, &job));
             };
-            let limit = Full { items: self.settings.batch_items, bytes: self.settings.batch_bytes };
             loop {
-                match read_back(&mut journal, &self.settings.source, &units, limit, &mut emit) {
+                match self.requests(&mut journal, &units, &mut emit) {
                     Ok(outcome) => {
                         self.report(&outcome);
                         break;
@@ -201,6 +219,23 @@ impl Delivery {
                 }
             }
             self.finish(&job);
+        }
+    }
+
+    /// Hands over the requests that these units make.
+    fn requests(
+        &self,
+        journal: &mut Reader,
+        taken: &[Taken],
+        emit: &mut dyn FnMut(Request),
+    ) -> Result<read_back::Outcome, Unreadable> {
+        let full = Full { items: self.settings.batch_items, bytes: self.settings.batch_bytes };
+        match &self.settings.source {
+            Source::Everything(signal, _) => gather(journal, *signal, taken, full, emit),
+            Source::Kept { pipeline, reasons } => {
+                let units: Vec<Unit> = taken.iter().map(|taken| taken.unit).collect();
+                read_back(journal, pipeline, *reasons, &units, full, &mut |request| emit(request.into()))
+            }
         }
     }
 
@@ -231,7 +266,7 @@ impl Delivery {
     }
 
     /// The units of the next requests, once a request is full or has waited long enough. `None` is the end.
-    fn next_units(&self) -> Option<Vec<Unit>> {
+    fn next_units(&self) -> Option<Vec<Taken>> {
         let mut state = self.state();
         loop {
             let wait = match (state.stop, state.waiting_since) {
@@ -250,7 +285,7 @@ impl Delivery {
                     let units = state.queue.take(self.settings.batch_items);
                     let more = state.queue.untaken() > 0;
                     state.waiting_since = state.waiting_since.filter(|_| more);
-                    return Some(units);
+                    return Some(state.held.take(units));
                 }
                 Some(wait) => {
                     let waited = self.changed.wait_timeout(state, wait);

@@ -7,11 +7,13 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use throughline_otlp::Signal;
+
+pub use self::body::Body;
 
 pub mod balance;
 pub mod bearer;
+pub mod body;
 pub mod debug;
 pub mod file;
 pub mod kafka;
@@ -38,7 +40,7 @@ pub enum Outcome {
         /// For the log.
         why: String,
         /// What is still to be sent if the rest has arrived: send this in place of the request. `None`: all of it.
-        rest: Option<Bytes>,
+        rest: Option<Body>,
     },
     /// It will never succeed: drop it, count it, say why.
     Refused {
@@ -98,13 +100,13 @@ pub enum Exporter {
 
 impl Exporter {
     /// Sends one `Export*ServiceRequest`. Cancelling it leaves open whether the destination has it.
-    pub async fn send(&self, signal: Signal, request: Bytes) -> Outcome {
+    pub async fn send(&self, signal: Signal, request: Body) -> Outcome {
         match self {
             Self::Otlp(otlp) => otlp.send(signal, request).await,
             Self::LoadBalancing(balancer) => balancer.send(signal, request).await,
-            Self::Kafka(kafka) => kafka.send(signal, request).await,
-            Self::File(file) => file.send(signal, request).await,
-            Self::Debug(debug) => debug.send(signal, request),
+            Self::Kafka(kafka) => kafka.send(signal, request.joined()).await,
+            Self::File(file) => file.send(signal, request.joined()).await,
+            Self::Debug(debug) => debug.send(signal, request.joined()),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::keep::Keep;
 use crate::look_back::Reach;
 use crate::outlet::Outlet;
 use crate::peers::{Keep as Wishes, Mark, Wished};
-use crate::pipeline::Durable;
+use crate::pipeline::{Content, Durable};
 use crate::sampler::group::Group;
 use crate::sampler::record::Decided;
 use crate::sampler::{Parts, Sampler, keys};
@@ -112,7 +112,11 @@ impl Lines {
         }
         for delivery in &self.deliveries {
             if takes(delivery, intake, signal) {
-                delivery.push(Unit { position, needs_from: position, items });
+                let unit = Unit { position, needs_from: position, items };
+                match &request.content {
+                    Content::Here(bytes) => delivery.push_whole(unit, bytes),
+                    Content::InJournal => delivery.push(unit),
+                }
             } else {
                 delivery.pass(position);
             }

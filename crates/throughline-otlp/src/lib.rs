@@ -23,8 +23,8 @@ pub use decode::{decode_logs, decode_traces};
 pub use ids::{SpanId, TraceId, UnixNanos};
 pub use model::{LogRecord, Span, SpanKind, Status, Value};
 pub use select::{
-    Attributes, Choice, Choose, OfTrace, count_items, select_items, select_resources, select_traces,
-    select_traces_annotated, service_name, split_by_trace, trace_id,
+    Attributes, Choice, Choose, OfPart, OfTrace, Parts, Unit, count_items, select_items, select_resources,
+    select_traces, select_traces_annotated, service_name, split_by_trace, trace_id,
 };
 pub use sound::sound;
 pub use splice::Splice;

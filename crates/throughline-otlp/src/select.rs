@@ -6,11 +6,13 @@
 
 mod by_trace;
 mod cut;
+mod parts;
 
 use throughline_semconv::attribute::SERVICE_NAME;
 
 pub use self::by_trace::{OfTrace, split_by_trace};
 use self::cut::Cut;
+pub use self::parts::{OfPart, Parts, Unit};
 use crate::Signal;
 use crate::ids::TraceId;
 use crate::view::{key_values, merged};

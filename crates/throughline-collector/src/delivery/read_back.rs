@@ -1,5 +1,5 @@
-//! Reads what an exporter is to send back out of the journal and cuts it into requests. The bytes of a span, its resource
-//! and its scope are those that came: nothing is decoded and encoded again.
+//! Reads kept spans back out of the journal and cuts them into requests. The bytes of a span, its resource and its scope are
+//! those that came: nothing is decoded and encoded again.
 //!
 //! Spans of many decisions that stand in one accepted request are read once and leave in one group, in the order in
 //! which they came.
@@ -76,33 +76,22 @@ pub(crate) struct Unreadable {
     why: String,
 }
 
-/// Reads these units back and hands over the requests they make, each at most a little larger than `full`.
+/// Reads back what these decisions of a pipeline keep and hands over the requests that makes, each at most a little larger
+/// than `full`.
 pub(crate) fn read_back(
     journal: &mut Reader,
-    source: &Source,
+    pipeline: &str,
+    reasons: Reasons,
     units: &[Unit],
     full: Full,
     emit: &mut dyn FnMut(Request),
 ) -> Result<Outcome, Unreadable> {
     let mut outcome = Outcome::default();
     let mut filling = Filling { full, request: None };
-    match source {
-        Source::Everything(signal, _) => {
-            for unit in units {
-                if let Some(record) = read(journal, unit.position, &mut outcome)? {
-                    let body = filling.body(*signal);
-                    body.extend_from_slice(record.payload);
-                    filling.added(unit.items, emit);
-                }
-            }
-        }
-        Source::Kept { pipeline, reasons } => {
-            let wanted = Wanted::read(journal, pipeline, *reasons, units, &mut outcome)?;
-            for (position, traces) in &wanted.records {
-                if let Some(record) = read(journal, *position, &mut outcome)? {
-                    wanted.add(&mut filling, &record, traces, &mut outcome, emit);
-                }
-            }
+    let wanted = Wanted::read(journal, pipeline, reasons, units, &mut outcome)?;
+    for (position, traces) in &wanted.records {
+        if let Some(record) = read(journal, *position, &mut outcome)? {
+            wanted.add(&mut filling, &record, traces, &mut outcome, emit);
         }
     }
     filling.finish(emit);
@@ -231,7 +220,7 @@ impl Perhaps {
 }
 
 /// The record at a position; `None` if it is gone, which is noted.
-fn read<'r>(
+pub(super) fn read<'r>(
     journal: &'r mut Reader,
     position: u64,
     outcome: &mut Outcome,

@@ -4,20 +4,35 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::Bytes;
 use throughline_otlp::Signal;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::Delivery;
-use super::read_back::Request;
+use super::{Delivery, read_back};
 use crate::export::retry::{Backoff, Next};
-use crate::export::{Outcome, Rejected};
+use crate::export::{Body, Outcome, Rejected};
 
 /// Where requests go.
 pub(crate) trait Destination: Send + Sync + 'static {
     /// Sends one export request, once.
-    fn send(&self, signal: Signal, request: Bytes) -> impl Future<Output = Outcome> + Send;
+    fn send(&self, signal: Signal, request: Body) -> impl Future<Output = Outcome> + Send;
+}
+
+/// One request to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Request {
+    pub(super) signal: Signal,
+    /// An export request, protobuf.
+    pub(super) body: Body,
+    /// Spans or log records in it.
+    pub(super) items: u64,
+}
+
+impl From<read_back::Request> for Request {
+    fn from(request: read_back::Request) -> Self {
+        let read_back::Request { signal, body, items } = request;
+        Self { signal, body: body.into(), items }
+    }
 }
 
 /// The units that a few requests were read from: acknowledged together, when the last request is.
@@ -80,8 +95,7 @@ pub(super) async fn run<D: Destination>(
 
 /// Until the backend has the request, refuses it for good, or the time for it is over.
 async fn send<D: Destination>(delivery: &Delivery, destination: &D, request: Request) {
-    let Request { signal, body, items } = request;
-    let mut body = Bytes::from(body);
+    let Request { signal, mut body, items } = request;
     let begun = tokio::time::Instant::now();
     let mut backoff = Backoff::new(delivery.settings.retry.clone());
     loop {

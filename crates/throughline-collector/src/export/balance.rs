@@ -14,7 +14,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use throughline_otlp::Signal;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -24,7 +23,7 @@ pub use self::split::RoutingKey;
 use super::otlp::{OtlpExporter, OtlpSettings};
 use super::resolver::address;
 use super::ring::Ring;
-use super::{Outcome, SettingError};
+use super::{Body, Outcome, SettingError};
 
 /// `loadbalancing`, `load_balancing`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +62,7 @@ impl LoadBalancer {
     }
 
     /// Sends each trace (or service) of the request to its owner. [`Outcome::Retry`] has in `rest` what did not arrive.
-    pub async fn send(&self, signal: Signal, request: Bytes) -> Outcome {
+    pub async fn send(&self, signal: Signal, request: Body) -> Outcome {
         let ring = Arc::clone(&self.ring.borrow());
         self.forget_who_left(&ring);
         let mut round = match Round::new(Arc::clone(&ring), self.settings.routing_key, signal, &request) {

@@ -217,7 +217,7 @@ impl End {
             if rejected.items > 0 {
                 why = format!("{why}; {} items refused: {}", rejected.items, rejected.why);
             }
-            return Outcome::Retry { after: None, trouble, why, rest: Some(Bytes::from(rest)) };
+            return Outcome::Retry { after: None, trouble, why, rest: Some(rest.into()) };
         }
         if !accepted && rejected.items > 0 {
             return Outcome::Refused { why: rejected.why };

@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
-use bytes::Bytes;
 use flate2::Compression as Level;
 use flate2::write::GzEncoder;
 use http_body::Body as _;
@@ -31,7 +30,7 @@ use self::connection::{Connections, Failure, Payload, Sender};
 use self::endpoint::Endpoint;
 use super::bearer::{Bearer, BearerSettings};
 use super::tls::TlsSettings;
-use super::{Outcome, SettingError};
+use super::{Body, Outcome, SettingError};
 
 /// `otlp`, `otlp_grpc`, `otlphttp` and `otlp_http`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -210,7 +209,7 @@ impl OtlpExporter {
     }
 
     /// Sends one request and waits for its answer.
-    pub async fn send(&self, signal: Signal, request: Bytes) -> Outcome {
+    pub async fn send(&self, signal: Signal, request: Body) -> Outcome {
         let (route, key) = match signal {
             Signal::Traces => (&self.traces, "traces_endpoint"),
             Signal::Logs => (&self.logs, "logs_endpoint"),
@@ -240,7 +239,7 @@ impl OtlpExporter {
         &self,
         route: &Route,
         signal: Signal,
-        message: Bytes,
+        message: Body,
     ) -> Result<Request<Payload>, String> {
         let Self { settings, .. } = self;
         let (protocol, compression) = (settings.protocol, settings.compression);
@@ -333,11 +332,11 @@ fn prepared(
     protocol: Protocol,
     compression: Compression,
     signal: Signal,
-    message: Bytes,
-) -> Result<Bytes, String> {
+    message: Body,
+) -> Result<Body, String> {
     let message = match (protocol, signal) {
-        (Protocol::Http(Encoding::Json), Signal::Logs) => as_json(json::logs([&*message]))?,
-        (Protocol::Http(Encoding::Json), _) => as_json(json::traces([&*message]))?,
+        (Protocol::Http(Encoding::Json), Signal::Logs) => as_json(json::logs(pieces(&message)))?,
+        (Protocol::Http(Encoding::Json), _) => as_json(json::traces(pieces(&message)))?,
         _ => message,
     };
     match compression {
@@ -346,14 +345,18 @@ fn prepared(
     }
 }
 
-fn as_json(json: Result<serde_json::Value, throughline_otlp::WireError>) -> Result<Bytes, String> {
-    json.map(|json| Bytes::from(json.to_string())).map_err(|error| format!("not OTLP: {error}"))
+fn pieces(message: &Body) -> impl Iterator<Item = &[u8]> {
+    message.pieces().iter().map(|piece| &**piece)
 }
 
-fn gzip(plain: &[u8]) -> std::io::Result<Bytes> {
+fn as_json(json: Result<serde_json::Value, throughline_otlp::WireError>) -> Result<Body, String> {
+    json.map(|json| json.to_string().into()).map_err(|error| format!("not OTLP: {error}"))
+}
+
+fn gzip(plain: &Body) -> std::io::Result<Body> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 4), Level::default());
-    encoder.write_all(plain)?;
-    encoder.finish().map(Bytes::from)
+    pieces(plain).try_for_each(|piece| encoder.write_all(piece))?;
+    encoder.finish().map(Body::from)
 }
 
 fn headers(settings: &OtlpSettings) -> Result<HeaderMap, SettingError> {

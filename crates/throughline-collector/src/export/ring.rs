@@ -28,6 +28,14 @@ const STRETCH: u32 = 128;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Member(u16);
 
+impl Member {
+    /// Its number among the members of its ring, sorted.
+    #[must_use]
+    pub fn number(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
 impl Ring {
     /// Members in any order; one named twice counts once. Beyond 65,535 members there is no room on the ring, and those
     /// last in the alphabet are not on it.
@@ -47,6 +55,12 @@ impl Ring {
     #[must_use]
     pub fn members(&self) -> &[Arc<str>] {
         &self.members
+    }
+
+    /// The member with this number.
+    #[must_use]
+    pub fn member(&self, number: usize) -> Option<Member> {
+        self.members.get(number).and_then(|_| u16::try_from(number).ok()).map(Member)
     }
 
     /// A member's name.

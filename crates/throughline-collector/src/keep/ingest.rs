@@ -8,7 +8,7 @@ use throughline_store::{Ingest, StoreError};
 
 use super::{Keep, RETRY_EVERY, Stop};
 use crate::delivery::queue::Unit;
-use crate::delivery::read_back::{self, Full, Reasons, Source, read_back};
+use crate::delivery::read_back::{self, Full, Reasons, read_back};
 use crate::pipeline::{Content, Durable, Step};
 
 impl Keep {
@@ -96,9 +96,9 @@ impl Keep {
         let whole = Full { items: u64::MAX, bytes: usize::MAX };
         let mut request = Vec::new();
         for pipeline in &self.feeds.kept {
-            let source = Source::Kept { pipeline: pipeline.clone(), reasons: Reasons::Said };
             let mut emit = |mut part: read_back::Request| request.append(&mut part.body);
-            match read_back(&mut self.journal.reader(0), &source, &[unit], whole, &mut emit) {
+            let mut journal = self.journal.reader(0);
+            match read_back(&mut journal, pipeline, Reasons::Said, &[unit], whole, &mut emit) {
                 Ok(outcome) => outcome.gone.iter().for_each(|gone| self.quarantine(gone)),
                 Err(error) => self.quarantine(&error),
             }

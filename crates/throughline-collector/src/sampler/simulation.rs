@@ -190,12 +190,11 @@ impl Life {
     /// The exporter sends one batch; a sink that is down leaves it for later.
     fn export(&mut self, sink_is_up: bool, model: &mut Model) {
         let units = self.delivery.take_now();
-        let source = Source::Kept { pipeline: PIPELINE.to_owned(), reasons: Reasons::Unsaid };
         let mut requests = Vec::new();
         let full = Full { items: 10, bytes: 1 << 20 };
-        let read = read_back(&mut self.journal.reader(0), &source, &units, full, &mut |request| {
-            requests.push(request)
-        });
+        let mut emit = |request| requests.push(request);
+        let mut journal = self.journal.reader(0);
+        let read = read_back(&mut journal, PIPELINE, Reasons::Unsaid, &units, full, &mut emit);
         if !sink_is_up || read.is_err() {
             return self.delivery.put_back(&units);
         }

@@ -4,8 +4,8 @@ use super::{Attributes, Choice, Choose};
 use crate::wire::{Fields, WireError, put_tag, put_varint, varint_len};
 
 /// A request holds resource groups, these hold scope groups, these hold items.
-#[derive(Clone, Copy)]
-enum Level {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Level {
     Request,
     Resource,
     Scope,
@@ -13,10 +13,19 @@ enum Level {
 
 impl Level {
     /// The field in which the children stand.
-    fn children(self) -> u32 {
+    pub(super) fn children(self) -> u32 {
         match self {
             Self::Request => 1,
             Self::Resource | Self::Scope => 2,
+        }
+    }
+
+    /// How many groups are around it.
+    pub(super) fn depth(self) -> usize {
+        match self {
+            Self::Request => 0,
+            Self::Resource => 1,
+            Self::Scope => 2,
         }
     }
 }
@@ -30,18 +39,18 @@ enum Piece<'a> {
 }
 
 /// One field of a group.
-struct Part<'a> {
-    number: u32,
+pub(super) struct Part<'a> {
+    pub(super) number: u32,
     /// Tag and value.
-    raw: &'a [u8],
+    pub(super) raw: &'a [u8],
     /// The value, if it is length-delimited.
-    bytes: Option<&'a [u8]>,
+    pub(super) bytes: Option<&'a [u8]>,
 }
 
 impl<'a> Part<'a> {
     /// The field that `rest` begins with. Of spans of the usual size this is nearly all there is to do.
     #[inline]
-    fn first_of(rest: &'a [u8]) -> Result<Self, WireError> {
+    pub(super) fn first_of(rest: &'a [u8]) -> Result<Self, WireError> {
         let (head, length) = match *rest {
             [tag @ 8..0x80, length @ ..0x80, ..] if tag & 7 == 2 => (2, usize::from(length)),
             [tag @ 8..0x80, low, high @ ..0x80, ..] if tag & 7 == 2 => {
@@ -208,11 +217,11 @@ impl<'a> Run<'a> {
     }
 }
 
-fn put_head(out: &mut Vec<u8>, number: u32, length: usize) {
+pub(super) fn put_head(out: &mut Vec<u8>, number: u32, length: usize) {
     put_tag(out, number, 2);
     put_varint(out, length as u64);
 }
 
-fn head_len(number: u32, length: usize) -> usize {
+pub(super) fn head_len(number: u32, length: usize) -> usize {
     varint_len(u64::from(number) << 3 | 2) + varint_len(length as u64)
 }

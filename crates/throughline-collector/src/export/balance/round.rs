@@ -12,13 +12,13 @@ use throughline_otlp::wire::WireError;
 
 use super::split::{Part, RoutingKey, split};
 use crate::export::ring::{Member, Ring};
-use crate::export::{Outcome, Rejected, Trouble};
+use crate::export::{Body, Outcome, Rejected, Trouble};
 
 /// What one member is to get, and who could not be reached with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Parcel {
     member: Member,
-    request: Bytes,
+    request: Body,
     items: usize,
     unreachable: Vec<Member>,
 }
@@ -38,7 +38,7 @@ pub(super) struct Round {
 struct End {
     rejected: Rejected,
     /// Parcels to be sent again, as one request.
-    rest: Vec<u8>,
+    rest: Vec<Bytes>,
     after: Option<std::time::Duration>,
     trouble: Option<Trouble>,
     why: Vec<String>,
@@ -50,7 +50,7 @@ impl Parcel {
         self.member
     }
 
-    pub(super) fn request(&self) -> Bytes {
+    pub(super) fn request(&self) -> Body {
         self.request.clone()
     }
 }
@@ -60,7 +60,7 @@ impl Round {
         ring: Arc<Ring>,
         key: RoutingKey,
         signal: Signal,
-        request: &[u8],
+        request: &Body,
     ) -> Result<Self, WireError> {
         let mut round = Self { ring, key, signal, waiting: Vec::new(), end: End::default() };
         if round.ring.members().is_empty() {
@@ -88,7 +88,7 @@ impl Round {
             Outcome::Retry { trouble: Trouble::Connection, why, .. } => self.redirect(parcel, why),
             Outcome::Retry { after, trouble, why, rest } => {
                 let why = format!("{}: {why}", self.ring.name(parcel.member));
-                self.end.again(rest.as_deref().unwrap_or(&parcel.request), after, trouble, why);
+                self.end.again(rest.as_ref().unwrap_or(&parcel.request), after, trouble, why);
             }
             Outcome::Refused { why } => {
                 let why = format!("{}: {why}", self.ring.name(parcel.member));
@@ -121,7 +121,7 @@ impl Round {
             if rejected.items > 0 {
                 why = format!("{why}; {} items refused: {}", rejected.items, rejected.why);
             }
-            return Outcome::Retry { after, trouble, why, rest: Some(Bytes::from(rest)) };
+            return Outcome::Retry { after, trouble, why, rest: Some(rest.into_iter().collect()) };
         }
         if !accepted && rejected.items > 0 {
             return Outcome::Refused { why: rejected.why };
@@ -133,7 +133,7 @@ impl Round {
 fn parcels(parts: Vec<Part>, unreachable: &[Member]) -> Vec<Parcel> {
     let parcel = |Part { member, request, items }| Parcel {
         member,
-        request: Bytes::from(request),
+        request,
         items,
         unreachable: unreachable.to_vec(),
     };
@@ -142,8 +142,8 @@ fn parcels(parts: Vec<Part>, unreachable: &[Member]) -> Vec<Parcel> {
 
 impl End {
     /// Requests one after the other are one request.
-    fn again(&mut self, request: &[u8], after: Option<std::time::Duration>, trouble: Trouble, why: String) {
-        self.rest.extend_from_slice(request);
+    fn again(&mut self, request: &Body, after: Option<std::time::Duration>, trouble: Trouble, why: String) {
+        self.rest.extend_from_slice(request.pieces());
         self.after = self.after.max(after);
         // That somebody could be reached is the better news.
         self.trouble = match self.trouble {

@@ -1,9 +1,9 @@
 //! A request cut by owner: what belongs together goes to one member, byte for byte as it came.
 
-use throughline_otlp::view::messages;
 use throughline_otlp::wire::WireError;
-use throughline_otlp::{Choice, Signal, select_items, select_resources, service_name, trace_id};
+use throughline_otlp::{OfPart, Parts, Signal, TraceId, Unit, service_name, trace_id};
 
+use crate::export::Body;
 use crate::export::ring::{Member, Ring};
 
 /// `routing_key`: what decides about the owner.
@@ -22,7 +22,7 @@ pub enum RoutingKey {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) member: Member,
-    pub(super) request: Vec<u8>,
+    pub(super) request: Body,
     pub(super) items: usize,
 }
 
@@ -32,68 +32,47 @@ pub(super) fn split(
     ring: &Ring,
     key: RoutingKey,
     signal: Signal,
-    request: &[u8],
+    request: &Body,
     without: &[Member],
 ) -> Result<Vec<Part>, WireError> {
-    let owners = match key {
-        RoutingKey::TraceId => owners_of_items(ring, signal, request, without)?,
-        RoutingKey::Service => owners_of_resources(ring, request, without)?,
+    let mut parts = Parts::new(ring.members().len());
+    let mut by_trace = ByTrace { ring, signal, without, last: None };
+    for piece in request.pieces() {
+        match key {
+            RoutingKey::TraceId => parts.deal(piece, Unit::Item, |item| by_trace.owner(item))?,
+            RoutingKey::Service => parts.deal(piece, Unit::Resource, |group| {
+                let service = service_name(group)?.unwrap_or_default();
+                Ok(ring.owner_but(service.as_bytes(), without).map(Member::number))
+            })?,
+        }
+    }
+    let part = |OfPart { number, request, items }| {
+        ring.member(number).map(|member| Part { member, request: request.into(), items })
     };
-    let mut members: Vec<Member> = owners.iter().flatten().copied().collect();
-    members.sort_unstable();
-    members.dedup();
-    let part = |member: Member| {
-        let mut part = Part { member, request: Vec::new(), items: 0 };
-        let mut choose = |number: usize, _: &[u8]| {
-            let owner = owners.get(number).copied().flatten();
-            Ok(if owner == Some(member) { Choice::Keep } else { Choice::Drop })
-        };
-        part.items = match key {
-            RoutingKey::TraceId => select_items(request, &mut choose, &mut part.request)?,
-            RoutingKey::Service => select_resources(request, &mut choose, &mut part.request)?,
-        };
-        Ok(part)
-    };
-    members.into_iter().map(part).collect()
+    Ok(parts.into_requests().into_iter().filter_map(part).collect())
 }
 
-/// The owner of each item, in order.
-fn owners_of_items(
-    ring: &Ring,
+/// Who owns the item of a trace.
+struct ByTrace<'r> {
+    ring: &'r Ring,
     signal: Signal,
-    request: &[u8],
-    without: &[Member],
-) -> Result<Vec<Option<Member>>, WireError> {
-    let mut owners = Vec::new();
-    // Spans of one trace often come one after the other.
-    let mut last = None;
-    let mut note = |_: usize, item: &[u8]| {
-        let owner = match (trace_id(signal, item)?, last) {
+    without: &'r [Member],
+    /// Spans of one trace often come one after the other.
+    last: Option<(TraceId, Option<usize>)>,
+}
+
+impl ByTrace<'_> {
+    fn owner(&mut self, item: &[u8]) -> Result<Option<usize>, WireError> {
+        let owner = |key: &[u8]| self.ring.owner_but(key, self.without).map(Member::number);
+        Ok(match (trace_id(self.signal, item)?, self.last) {
             (Some(id), Some((known, owner))) if id == known => owner,
             (Some(id), _) => {
-                let owner = ring.owner_but(&id.bytes(), without);
-                last = Some((id, owner));
+                let owner = owner(&id.bytes());
+                self.last = Some((id, owner));
                 owner
             }
-            (None, _) if signal == Signal::Logs => ring.owner_but(item, without),
+            (None, _) if self.signal == Signal::Logs => owner(item),
             (None, _) => None,
-        };
-        owners.push(owner);
-        Ok(Choice::Drop)
-    };
-    select_items(request, &mut note, &mut Vec::new())?;
-    Ok(owners)
-}
-
-/// The owner of each resource group, in order.
-fn owners_of_resources(
-    ring: &Ring,
-    request: &[u8],
-    without: &[Member],
-) -> Result<Vec<Option<Member>>, WireError> {
-    let owner = |group| {
-        let service = service_name(group)?.unwrap_or_default();
-        Ok(ring.owner_but(service.as_bytes(), without))
-    };
-    messages(request, 1).map(|group| group.and_then(owner)).collect()
+        })
+    }
 }

@@ -93,13 +93,14 @@ fn members() -> impl Strategy<Value = Vec<Member>> {
 /// What arrived where, and how the round ended.
 fn run(states: &[Member], key: RoutingKey, request: &[u8]) -> (Vec<Vec<u8>>, Outcome) {
     let ring = ring(states.len());
-    let mut round = Round::new(Arc::clone(&ring), key, Signal::Traces, request).unwrap();
+    let whole = Body::from(request.to_vec());
+    let mut round = Round::new(Arc::clone(&ring), key, Signal::Traces, &whole).unwrap();
     let mut arrived = vec![Vec::new(); states.len()];
     while let Some(parcel) = round.next_parcel() {
         let at = MEMBERS.iter().position(|name| *name == ring.name(parcel.member())).unwrap();
         let outcome = match states[at] {
             Member::Up => {
-                arrived[at].extend_from_slice(&parcel.request());
+                arrived[at].extend_from_slice(&parcel.request().joined());
                 Outcome::ACCEPTED
             }
             Member::Down => Outcome::unreachable("refused"),
@@ -136,7 +137,7 @@ fn a_resource_without_a_service_goes_by_the_empty_name() {
     };
     let ring = ring(4);
     for name in [None, Some("")] {
-        let request = named(name);
+        let request = Body::from(named(name));
         let parts = split(&ring, RoutingKey::Service, Signal::Traces, &request, &[]).unwrap();
         let [part] = parts.as_slice() else { panic!("{name:?}: {parts:?}") };
         assert_eq!(
@@ -154,11 +155,11 @@ proptest! {
     fn parts_are_a_partition_by_owner(groups in groups(), members in 1..=4_usize, by_service in any::<bool>()) {
         let key = if by_service { RoutingKey::Service } else { RoutingKey::TraceId };
         let (ring, request) = (ring(members), request(&groups));
-        let parts = split(&ring, key, Signal::Traces, &request, &[]).unwrap();
+        let parts = split(&ring, key, Signal::Traces, &Body::from(request.clone()), &[]).unwrap();
         let mut joined = Vec::new();
         let mut owner_of = BTreeMap::new();
         for part in &parts {
-            let inside = spans(&part.request);
+            let inside = spans(&part.request.clone().joined());
             prop_assert_eq!(inside.values().sum::<usize>(), part.items);
             for (trace, _, service) in inside.keys() {
                 let key = if by_service { service.clone() } else { trace.to_string() };
@@ -167,7 +168,7 @@ proptest! {
                     prop_assert_eq!(ring.owner(&trace_id(*trace)), Some(part.member));
                 }
             }
-            joined.extend_from_slice(&part.request);
+            joined.extend_from_slice(&part.request.clone().joined());
         }
         prop_assert_eq!(spans(&joined), spans(&request), "nothing lost, nothing twice");
         prop_assert!(parts.len() <= members);
@@ -181,13 +182,13 @@ proptest! {
         let (arrived, outcome) = run(&states, RoutingKey::TraceId, &request);
         let all = spans(&request);
         let (rest, refused) = match &outcome {
-            Outcome::Retry { rest, .. } => (spans(rest.as_ref().unwrap()), None),
+            Outcome::Retry { rest, .. } => (spans(&rest.clone().unwrap().joined()), None),
             Outcome::Accepted { rejected } => (BTreeMap::new(), Some(rejected.as_ref().map_or(0, |rejected| rejected.items))),
             Outcome::Refused { .. } => (BTreeMap::new(), Some(all.values().sum::<usize>() as u64)),
         };
         let mut joined: Vec<u8> = arrived.concat();
         if let Outcome::Retry { rest: Some(rest), .. } = &outcome {
-            joined.extend_from_slice(rest);
+            joined.extend_from_slice(&rest.clone().joined());
         }
         let answered = spans(&joined);
         let missing: usize = all.iter().map(|(span, count)| count - answered.get(span).copied().unwrap_or(0)).sum();
@@ -236,7 +237,7 @@ fn what_is_said_at_the_end() {
     let check = |states: &[Member]| match run(states, RoutingKey::TraceId, &all).1 {
         Outcome::Accepted { rejected } => format!("accepted {rejected:?}"),
         Outcome::Retry { trouble, why, rest, .. } => {
-            format!("{trouble:?} {why}, {} spans", spans(&rest.unwrap()).len())
+            format!("{trouble:?} {why}, {} spans", spans(&rest.unwrap().joined()).len())
         }
         Outcome::Refused { why } => format!("refused {why}"),
     };
@@ -255,7 +256,7 @@ fn log_records_without_a_trace_are_spread_and_stay_put() {
     let record = |number: u8| LogRecord { event_name: format!("event {number}"), ..LogRecord::default() };
     let records = ScopeLogs { log_records: (0..100).map(record).collect(), ..ScopeLogs::default() };
     let logs = ResourceLogs { scope_logs: vec![records], ..ResourceLogs::default() };
-    let request = ExportLogsServiceRequest { resource_logs: vec![logs] }.encode_to_vec();
+    let request = Body::from(ExportLogsServiceRequest { resource_logs: vec![logs] }.encode_to_vec());
     let parts = split(&ring(4), RoutingKey::TraceId, Signal::Logs, &request, &[]).unwrap();
     assert_eq!((parts.len(), parts.iter().map(|part| part.items).sum::<usize>()), (4, 100));
     assert_eq!(split(&ring(4), RoutingKey::TraceId, Signal::Logs, &request, &[]).unwrap(), parts);

@@ -198,7 +198,7 @@ async fn what_no_broker_took_comes_back_to_be_sent_again() {
     let request = traces((1..=20).map(|n| (n, n)));
     match exporter.send(Signal::Traces, request).await {
         Outcome::Retry { rest: Some(rest), trouble, .. } => {
-            assert_eq!((spans(&rest), trouble), (20, Trouble::Connection));
+            assert_eq!((spans(&rest.joined()), trouble), (20, Trouble::Connection));
         }
         other => panic!("{other:?}"),
     }

@@ -66,7 +66,7 @@ impl Caller {
     }
 
     async fn exchange(&self, path: &'static str, body: Bytes) -> Result<Answered, String> {
-        let mut request = Request::new(Full::new(Framed::new(Bytes::new(), body)));
+        let mut request = Request::new(Full::new(Framed::new(Bytes::new(), body.into())));
         *request.method_mut() = Method::POST;
         *request.headers_mut() = self.headers.clone();
         let path = PathAndQuery::from_static(path);

@@ -17,7 +17,7 @@ use super::connection::Payload;
 use super::endpoint::Endpoint;
 use super::framed::Framed;
 use super::{Compression, http};
-use crate::export::{Outcome, Trouble};
+use crate::export::{Body, Outcome, Trouble};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -67,7 +67,7 @@ pub(super) fn request(
     endpoint: &Endpoint,
     compression: Compression,
     timeout: Option<Duration>,
-    message: Bytes,
+    message: Body,
 ) -> Result<Request<Payload>, String> {
     let length = u32::try_from(message.len()).map_err(|_| "larger than a gRPC message can be".to_owned())?;
     let [a, b, c, d] = length.to_be_bytes();

@@ -15,7 +15,7 @@ use super::connection::Payload;
 use super::endpoint::Endpoint;
 use super::framed::Framed;
 use super::{Compression, Encoding};
-use crate::export::{Outcome, Rejected, Trouble};
+use crate::export::{Body, Outcome, Rejected, Trouble};
 
 /// What is shown of a foreign sentence.
 const SHOWN: usize = 300;
@@ -24,7 +24,7 @@ pub(super) fn request(
     endpoint: &Endpoint,
     encoding: Encoding,
     compression: Compression,
-    message: Bytes,
+    message: Body,
 ) -> Request<Payload> {
     let mut request = Request::new(Full::new(Framed::new(Bytes::new(), message)));
     *request.method_mut() = Method::POST;

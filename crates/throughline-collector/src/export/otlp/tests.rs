@@ -5,6 +5,7 @@
 mod receiver;
 mod tls;
 
+use bytes::Bytes;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -61,7 +62,7 @@ pub(crate) fn plain(protocol: Protocol, address: SocketAddr) -> OtlpSettings {
 }
 
 async fn send(exporter: &OtlpExporter, signal: Signal, request: Bytes) -> Outcome {
-    tokio::time::timeout(PATIENCE, exporter.send(signal, request)).await.expect("an outcome")
+    tokio::time::timeout(PATIENCE, exporter.send(signal, request.into())).await.expect("an outcome")
 }
 
 #[tokio::test]

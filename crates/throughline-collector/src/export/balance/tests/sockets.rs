@@ -14,7 +14,8 @@ fn ids(arrived: &Arrived) -> BTreeSet<TraceId> {
 }
 
 async fn send(balancer: &LoadBalancer, spans: impl IntoIterator<Item = (u8, u8)>) {
-    let outcome = tokio::time::timeout(PATIENCE, balancer.send(Signal::Traces, traces(spans))).await.unwrap();
+    let outcome =
+        tokio::time::timeout(PATIENCE, balancer.send(Signal::Traces, traces(spans).into())).await.unwrap();
     assert_eq!(outcome, Outcome::ACCEPTED);
 }
 
@@ -74,8 +75,9 @@ async fn without_anybody_it_is_tried_again() {
     let balancer =
         LoadBalancer::new(BalanceSettings { routing_key: RoutingKey::TraceId, otlp }, watched).unwrap();
     let request = traces([(1, 1)]);
-    let Outcome::Retry { rest: Some(rest), .. } = balancer.send(Signal::Traces, request.clone()).await else {
+    let Outcome::Retry { rest: Some(rest), .. } = balancer.send(Signal::Traces, request.clone().into()).await
+    else {
         panic!("nobody to accept it")
     };
-    assert_eq!(rest, request);
+    assert_eq!(rest.joined(), request);
 }
