@@ -2,7 +2,7 @@
 //! simulation can drive it. The order that makes a crash harmless is kept here: a decision is handed out to be written
 //! first, and only what is durable is told to the exporters.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,10 +27,12 @@ pub(crate) struct Desk {
     shard: Shard,
     pipeline: String,
     output: Output,
-    unwritten: VecDeque<Arc<Decided>>,
-    /// Handed out to be written, by number.
+    /// Decided and not durable yet, by number: in the order in which it was decided.
     undurable: BTreeMap<u64, Arc<Decided>>,
-    handed_out: u64,
+    /// Which of those are to be handed out. Lowest first: a full journal gets room from the oldest traces.
+    unwritten: BTreeSet<u64>,
+    /// The next number.
+    decided: u64,
     /// First position that the shard has not seen.
     next: u64,
     /// First position that the journal still has.
@@ -53,9 +55,9 @@ impl Desk {
             shard,
             pipeline: pipeline.to_owned(),
             output: Output::default(),
-            unwritten: VecDeque::new(),
             undurable: BTreeMap::new(),
-            handed_out: 0,
+            unwritten: BTreeSet::new(),
+            decided: 0,
             next,
             first: 0,
         }
@@ -91,7 +93,7 @@ impl Desk {
 
     /// Decides what is due. Returns the wishes that follow from it, for the shards that own their traces.
     pub(crate) fn decide(&mut self, now: Now, history: &mut dyn History) -> Vec<Wish> {
-        let pending = self.undurable.values().chain(&self.unwritten).cloned().collect();
+        let pending = self.undurable.values().cloned().collect();
         self.shard.poll(now, &mut WithPending { history, pending, index: None }, &mut self.output);
         self.hand_out()
     }
@@ -107,7 +109,10 @@ impl Desk {
         }
         while !decisions.is_empty() {
             let rest = decisions.split_off(some_of(&decisions));
-            self.unwritten.push_back(Arc::new(Decided { pipeline: self.pipeline.clone(), decisions }));
+            let pipeline = self.pipeline.clone();
+            self.undurable.insert(self.decided, Arc::new(Decided { pipeline, decisions }));
+            self.unwritten.insert(self.decided);
+            self.decided += 1;
             decisions = rest;
         }
         std::mem::take(&mut self.output.wishes)
@@ -115,10 +120,8 @@ impl Desk {
 
     /// The next record to append.
     pub(crate) fn next_write(&mut self) -> Option<Write> {
-        let decided = self.unwritten.pop_front()?;
-        let number = self.handed_out;
-        self.handed_out += 1;
-        self.undurable.insert(number, Arc::clone(&decided));
+        let number = self.unwritten.pop_first()?;
+        let decided = Arc::clone(self.undurable.get(&number)?);
         let keys = keys::of_decisions(&decided.decisions);
         Some(Write { number, decided, keys })
     }
@@ -129,17 +132,15 @@ impl Desk {
     }
 
     /// The record was not appended: it comes again from [`Desk::next_write`].
-    pub(crate) fn refused(&mut self, write: Write) {
-        self.undurable.remove(&write.number);
-        self.unwritten.push_front(write.decided);
+    pub(crate) fn refused(&mut self, write: &Write) {
+        self.unwritten.insert(write.number);
     }
 
     /// Lowest position whose record must stay readable for this shard's sake.
     pub(crate) fn needs_from(&self) -> u64 {
         let undurable = self.undurable.values().map(|decided| decided.needs_from());
-        let unwritten = self.unwritten.iter().map(|decided| decided.needs_from());
         let undecided = std::iter::once(self.shard.oldest_undecided());
-        undurable.chain(unwritten).chain(undecided).flatten().fold(self.next, u64::min)
+        undurable.chain(undecided).flatten().fold(self.next, u64::min)
     }
 
     /// Whether decisions wait to be handed out, because the journal refused them.
@@ -149,12 +150,12 @@ impl Desk {
 
     /// Whether every decision made is durable.
     pub(crate) fn is_clear(&self) -> bool {
-        self.unwritten.is_empty() && self.undurable.is_empty()
+        self.undurable.is_empty()
     }
 
     /// Decides what is left at a shutdown that does not resume.
     pub(crate) fn shut_down(&mut self, now: Now, history: &mut dyn History) -> Vec<Wish> {
-        let pending = self.undurable.values().chain(&self.unwritten).cloned().collect();
+        let pending = self.undurable.values().cloned().collect();
         let mut history = WithPending { history, pending, index: None };
         self.shard.shutdown(now, Ending::Final, &mut history, &mut self.output);
         self.hand_out()
@@ -279,6 +280,32 @@ mod tests {
         let late = desk.next_write().unwrap();
         assert_eq!(late.decided.decisions[0].verdict, Verdict::Sampled);
         late.decided.decisions[0].records.clone()
+    }
+
+    #[test]
+    fn what_the_journal_refused_comes_again_oldest_first() {
+        let plan = plan();
+        let budgets = Arc::new(Budgets::new(&plan));
+        let mut desk = Desk::new(Shard::new(plan, budgets, ShardOptions::default()), "traces", 0);
+        for number in 1..=3 {
+            let at = |seconds| Now {
+                wall: UnixNanos(seconds * 1_000_000_000),
+                mono: Duration::from_secs(seconds),
+            };
+            let arrived = u64::from(number) * 10_000;
+            desk.arrived(at(arrived), u64::from(number) * 10, &[facts(number, 2, &[])]);
+            desk.decide(at(arrived + 7200), &mut Nothing);
+        }
+        let numbers = |desk: &mut Desk| std::iter::from_fn(|| desk.next_write()).collect::<Vec<_>>();
+        let writes = numbers(&mut desk);
+        assert_eq!(writes.len(), 3);
+        writes.iter().for_each(|write| desk.refused(write));
+        assert!(desk.has_unwritten());
+        let again: Vec<_> = numbers(&mut desk).iter().map(|write| write.number).collect();
+        assert_eq!(again, [0, 1, 2]);
+        assert_eq!(desk.needs_from(), 10);
+        desk.durable(0);
+        assert_eq!(desk.needs_from(), 20);
     }
 
     #[test]

@@ -226,7 +226,7 @@ impl Seat {
             });
             if appended.is_err() {
                 let write = write.lock().unwrap_or_else(PoisonError::into_inner).take();
-                write.into_iter().for_each(|write| desk.refused(write));
+                write.iter().for_each(|write| desk.refused(write));
                 return;
             }
         }
@@ -265,7 +265,7 @@ fn hear(sampler: &Sampler, desk: &mut Desk, message: Message) {
             desk.keep(Now { wall: UnixNanos(now.wall.0.saturating_sub(wished)), ..now }, wish);
         }
         Message::Durable(number) => desk.durable(number),
-        Message::Refused(write) => desk.refused(*write),
+        Message::Refused(write) => desk.refused(&write),
         Message::Settled => {}
     }
 }

@@ -182,7 +182,7 @@ impl Life {
                     self.delivery.push(Unit { position, needs_from, items: write.decided.spans() });
                     self.desk.durable(write.number);
                 }
-                Err(_) => return self.desk.refused(write),
+                Err(_) => return self.desk.refused(&write),
             }
         }
     }

@@ -230,6 +230,24 @@ fn what_lets_segments_go_finds_room_when_requests_do_not() {
 }
 
 #[test]
+fn what_lets_segments_go_may_exceed_the_cap_for_a_while() {
+    let fs = SimFs::new(1);
+    let journal = open(&fs, Options { reserve_segments: 1, ..options() });
+    let consumer = journal.consumer("store", None);
+    fill(&journal);
+    let mut last = Position(0);
+    // More than three segments of them.
+    for _ in 0..8 {
+        last = journal.append_wait(Record::new(RecordKind::Decisions, 0, vec![7; 30_000])).unwrap();
+        assert!(journal.append_wait(record(100)).is_err(), "requests are within the cap");
+    }
+    assert!(journal.stats().file_bytes > 256 << 10, "a test of nothing");
+    journal.release(&consumer, last);
+    assert!(journal.stats().file_bytes <= 256 << 10);
+    assert!(journal.append_wait(record(30_000)).is_ok());
+}
+
+#[test]
 fn restarts_of_a_full_journal_leave_it_no_larger_than_its_cap() {
     let fs = SimFs::new(1);
     let options = Options { reserve_segments: 1, look_back_bytes: 256 << 10, ..options() };

@@ -23,8 +23,18 @@ impl Writer {
             },
             Next::Pinned(consumer) => Obstacle::Refused(Refused::Full(Full::Cap(consumer))),
         };
-        let reserve = if may_use_reserve { self.catalog.take_reserve() } else { None };
-        reserve.map(|file| (file, true)).ok_or(obstacle)
+        if !may_use_reserve {
+            return Err(obstacle);
+        }
+        if let Some(file) = self.catalog.take_reserve() {
+            return Ok((file, true));
+        }
+        // What lets segments go must not wait for the segments that it lets go: it may exceed the cap until they are. How
+        // much there is of it is bounded by the requests in the journal.
+        match obstacle {
+            Obstacle::Refused(Refused::Full(Full::Cap(_))) => self.create().map(|file| (file, true)),
+            obstacle => Err(obstacle),
+        }
     }
 
     /// Makes the files of the reserve. Without room for them there is none: said by the first refusal, not here.
