@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use throughline_journal::{Keys, OwnedRecord, RecordKind};
 use throughline_otlp::{Counts, Signal, UnixNanos, WireError, check, count_items};
 use throughline_sampling::Shard;
-use throughline_sampling::facts::{Now, TraceFacts};
+use throughline_sampling::facts::Now;
 use throughline_sampling::shard::Restored;
 
 use crate::delivery::Delivery;
@@ -75,9 +75,9 @@ impl Lines {
         let (Some((at, sampler)), None) = (sampling.next(), sampling.next()) else {
             return Ok((check(Signal::Traces, request)?, None));
         };
-        let (counts, facts) = sampler.check(request)?;
-        let keys = keys::of_facts(&facts);
-        let parts = vec![(at, sampler.split(facts))];
+        let (counts, survey) = sampler.check(request)?;
+        let keys = keys::of_survey(&survey);
+        let parts = vec![(at, sampler.split(survey.facts))];
         Ok((counts, Some(Scanned { keys, partition: None, parts })))
     }
 
@@ -85,13 +85,13 @@ impl Lines {
     pub(crate) fn scan(&self, intake: u16, request: &[u8]) -> Result<Scanned, WireError> {
         let mut scanned = Scanned::default();
         for (at, sampler) in self.sampling(intake) {
-            let facts: Vec<TraceFacts> = sampler.scan(request)?;
-            let keys = keys::of_facts(&facts);
+            let survey = sampler.survey(request)?;
+            let keys = keys::of_survey(&survey);
             // A sampler that follows links asks for more of them than one that does not.
             if keys.len() > scanned.keys.len() {
                 scanned.keys = keys;
             }
-            scanned.parts.push((at, sampler.split(facts)));
+            scanned.parts.push((at, sampler.split(survey.facts)));
         }
         Ok(scanned)
     }

@@ -19,7 +19,7 @@ mod seat;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroUsize;
@@ -34,7 +34,7 @@ use throughline_otlp::{Counts, TraceId, WireError};
 use throughline_sampling::decision::{Decision, Wish};
 use throughline_sampling::facts::{Now, TraceFacts};
 use throughline_sampling::shard::{Before, ShardOptions};
-use throughline_sampling::{Budgets, Plan, Shard};
+use throughline_sampling::{Budgets, Plan, Shard, Survey};
 
 use self::desk::Desk;
 use self::elsewhere::Elsewhere;
@@ -170,8 +170,13 @@ impl Sampler {
         self.plan.scan(request)
     }
 
+    /// The same, with where in the request each trace stands.
+    pub(crate) fn survey(&self, request: &[u8]) -> Result<Survey, WireError> {
+        self.plan.survey(request)
+    }
+
     /// The same of a request that has not been checked yet, and is on the way.
-    pub(crate) fn check(&self, request: &[u8]) -> Result<(Counts, Vec<TraceFacts>), WireError> {
+    pub(crate) fn check(&self, request: &[u8]) -> Result<(Counts, Survey), WireError> {
         self.plan.check(request)
     }
 

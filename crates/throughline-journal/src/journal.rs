@@ -29,6 +29,8 @@ pub struct Consumer(Arc<str>);
 
 struct Inner {
     fs: Arc<dyn Fs>,
+    /// Of this opening: a record that has it was written by this process.
+    epoch: u32,
     segment_bytes: u32,
     catalog: Arc<Catalog>,
     counters: Arc<Counters>,
@@ -53,8 +55,11 @@ impl Journal {
         let committer =
             thread.spawn(move || committer::run(&work, writer, &counted)).map_err(JournalError::Thread)?;
         let committer = Mutex::new(Some(committer));
-        let segment_bytes = options.segment_bytes;
-        Ok((Self(Arc::new(Inner { fs, segment_bytes, catalog, counters, queue, committer })), recovery))
+        let (segment_bytes, epoch) = (options.segment_bytes, numbering.epoch);
+        Ok((
+            Self(Arc::new(Inner { fs, epoch, segment_bytes, catalog, counters, queue, committer })),
+            recovery,
+        ))
     }
 
     /// Hands a record over. `done` is called once, when the record is as durable as [`crate::Durability`] promises or
@@ -115,7 +120,7 @@ impl Journal {
     /// Reads records by position; holds so many bytes of them.
     #[must_use]
     pub fn reader(&self, holding: usize) -> Reader {
-        Reader::new(Arc::clone(&self.0.catalog), holding)
+        Reader::new(Arc::clone(&self.0.catalog), self.0.epoch, holding)
     }
 
     /// Records in order, from the one at `position` or the first after it. `Position(0)` is the beginning.

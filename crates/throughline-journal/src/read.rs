@@ -25,17 +25,21 @@ pub(crate) fn read(catalog: &Catalog, position: Position) -> Result<OwnedRecord,
 /// Reads records by position, for who reads many. It can hold requests that it has read, those with the highest positions:
 /// who goes through the journal in overlapping steps then reads and checks each of them once.
 pub struct Reader {
-    catalog: Arc<Catalog>,
+    pub(crate) catalog: Arc<Catalog>,
+    /// Of the records that this process wrote.
+    pub(crate) epoch: u32,
     /// Most bytes that are held.
     room: usize,
-    held: BTreeMap<Position, Held>,
+    pub(crate) held: BTreeMap<Position, Held>,
     held_bytes: usize,
     /// The record read last, if it is not held. It stays as large as the largest record was.
-    buffer: Vec<u8>,
+    pub(crate) buffer: Vec<u8>,
+    /// The keys read last.
+    pub(crate) keys: Vec<u8>,
 }
 
 /// A record in a buffer.
-struct Held {
+pub(crate) struct Held {
     bytes: Vec<u8>,
     kind: RecordKind,
     pipeline: u16,
@@ -44,8 +48,9 @@ struct Held {
 }
 
 impl Reader {
-    pub(crate) fn new(catalog: Arc<Catalog>, room: usize) -> Self {
-        Self { catalog, room, held: BTreeMap::new(), held_bytes: 0, buffer: Vec::new() }
+    pub(crate) fn new(catalog: Arc<Catalog>, epoch: u32, room: usize) -> Self {
+        let (held, buffer, keys) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Self { catalog, epoch, room, held, held_bytes: 0, buffer, keys }
     }
 
     /// The record at `position`.
@@ -122,7 +127,7 @@ fn read_into<'b>(
 }
 
 /// The header at `position`, and the segment it is in.
-fn header(catalog: &Catalog, position: Position) -> Result<(View, RecordHeader), ReadError> {
+pub(crate) fn header(catalog: &Catalog, position: Position) -> Result<(View, RecordHeader), ReadError> {
     let offset = position.offset();
     if offset < PAGE || !offset.is_multiple_of(8) {
         return Err(ReadError::Unknown(position));
@@ -134,8 +139,10 @@ fn header(catalog: &Catalog, position: Position) -> Result<(View, RecordHeader),
     if offset >= view.data_end {
         return Err(ReadError::Unknown(position));
     }
-    let bytes =
-        load(&view, offset, RECORD_HEADER_BYTES).map_err(|source| ReadError::Io { position, source })?;
+    let mut bytes = [0; RECORD_HEADER_BYTES];
+    // What lies behind the end of the file stays zero, which is no header.
+    read_full(view.file.file.as_ref(), &mut bytes, u64::from(offset))
+        .map_err(|source| ReadError::Io { position, source })?;
     match RecordHeader::decode(&bytes) {
         Some(header) if header.position == position && header.identity() == view.identity => {
             Ok((view, header))
@@ -154,13 +161,6 @@ pub(crate) fn arrival_from(catalog: &Arc<Catalog>, position: Position) -> Option
     }
     let mut records = Records::from(Arc::clone(catalog), position).flatten();
     records.next().map(|record| (record.position, record.arrived))
-}
-
-fn load(view: &View, offset: u32, length: usize) -> std::io::Result<Vec<u8>> {
-    let mut bytes = vec![0; length];
-    let read = read_full(view.file.file.as_ref(), &mut bytes, u64::from(offset))?;
-    bytes.truncate(read);
-    Ok(bytes)
 }
 
 /// Bytes without a valid checksum are damage only if the file still is the segment they were looked for in.

@@ -95,6 +95,17 @@ pub struct Keys {
     value_bytes: u32,
 }
 
+/// The keys of a record where they were read: as [`Keys`], not copied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pairs<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Pairs<'a> {
+    /// The pairs in the order they were pushed.
+    pub fn iter(&self) -> impl Iterator<Item = ([u8; 16], &'a [u8])> + use<'a> {
+        pairs(self.0)
+    }
+}
+
 const KEY_HEAD: usize = 20;
 
 impl Keys {

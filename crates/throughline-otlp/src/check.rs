@@ -65,8 +65,8 @@ pub trait Visit<'a> {
     /// # Errors
     /// As above.
     fn scope(&mut self, group: &'a [u8]) -> Result<(), WireError>;
-    /// A span begins.
-    fn span(&mut self, raw: &'a [u8]);
+    /// A span begins: its bytes, and those of the field that it stands in, tag and length included.
+    fn span(&mut self, raw: &'a [u8], field: &'a [u8]);
     /// The span's next field, checked. Its tag is one byte, and its payload has 8 bytes, is a varint of one byte, or is
     /// length-delimited.
     ///
@@ -93,7 +93,7 @@ impl<'a> Visit<'a> for () {
     fn scope(&mut self, _: &'a [u8]) -> Result<(), WireError> {
         Ok(())
     }
-    fn span(&mut self, _: &'a [u8]) {}
+    fn span(&mut self, _: &'a [u8], _: &'a [u8]) {}
     fn short(&mut self, _: u8, _: &'a [u8]) -> Result<(), WireError> {
         Ok(())
     }
@@ -135,6 +135,7 @@ fn scan_spans<'a>(
         let below = || depth.checked_sub(1).ok_or(WireError::TooDeep);
         if std::ptr::eq(inner, &raw const schema::SPAN) {
             counts.items += 1;
+            visit.span(field.bytes()?, field.raw);
             match usual::span(field.bytes()?, below()?, visit)? {
                 Ids::Plain => {}
                 Ids::Doubled => counts.doubled += 1,

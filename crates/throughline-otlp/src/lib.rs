@@ -24,7 +24,7 @@ pub use ids::{SpanId, TraceId, UnixNanos};
 pub use model::{LogRecord, Span, SpanKind, Status, Value};
 pub use select::{
     Attributes, Choice, Choose, OfPart, OfTrace, Parts, Unit, count_items, select_items, select_resources,
-    select_traces, select_traces_annotated, service_name, split_by_trace, trace_id,
+    select_traces, select_traces_annotated, select_traces_around, service_name, split_by_trace, trace_id,
 };
 pub use sound::sound;
 pub use splice::Splice;

@@ -8,6 +8,8 @@ mod by_trace;
 mod cut;
 mod parts;
 
+use std::ops::Range;
+
 use throughline_semconv::attribute::SERVICE_NAME;
 
 pub use self::by_trace::{OfTrace, split_by_trace};
@@ -77,8 +79,23 @@ pub fn select_traces_annotated<'n>(
     choose: &mut dyn FnMut(TraceId) -> Choice<'n>,
     out: &mut Vec<u8>,
 ) -> Result<usize, WireError> {
-    select_items(
+    select_traces_around(request, &[], choose, out)
+}
+
+/// As [`select_traces_annotated`], of a request of which only a part is at hand. What stands in `holes`, which ascend and do
+/// not meet, is not looked at: whole spans, each with tag and length, that are not to be kept.
+///
+/// # Errors
+/// As [`select_traces`], and where a hole is not what it should be, as far as that shows.
+pub fn select_traces_around<'n>(
+    request: &[u8],
+    holes: &[Range<usize>],
+    choose: &mut dyn FnMut(TraceId) -> Choice<'n>,
+    out: &mut Vec<u8>,
+) -> Result<usize, WireError> {
+    Cut::request(
         request,
+        holes,
         &mut |_, span| Ok(trace_id(Signal::Traces, span)?.map_or(Choice::Drop, &mut *choose)),
         out,
     )
@@ -94,7 +111,7 @@ pub fn select_items<'n>(
     choose: Choose<'_, 'n>,
     out: &mut Vec<u8>,
 ) -> Result<usize, WireError> {
-    Cut::request(request, choose, out)
+    Cut::request(request, &[], choose, out)
 }
 
 /// Chooses whole `ResourceSpans` or `ResourceLogs`, by their number and bytes; says how many items are in those kept. No

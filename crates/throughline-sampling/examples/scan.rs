@@ -160,7 +160,7 @@ fn main() {
             let traces = plan.scan(request).expect("a valid request").len();
             let nanos = self::nanos(began, || plan.scan(request).expect("a valid request").len());
             println!("{nanos:6.1} ns a span, {shape:<11}, {traces} traces a request: {name}");
-            let nanos = self::nanos(began, || plan.check(request).expect("a valid request").1.len());
+            let nanos = self::nanos(began, || plan.check(request).expect("a valid request").1.facts.len());
             println!("{nanos:6.1} ns a span, {shape:<11}, checked on the way: {name}");
         }
     }

@@ -28,6 +28,6 @@ mod testing;
 
 pub use facts::Now;
 pub use judge::{Judge, Judgement, Merit};
-pub use plan::{Plan, PlanError, Step};
+pub use plan::{Layout, MAX_REST, Plan, PlanError, Step, Stretch, Survey};
 pub use policy::Budgets;
 pub use shard::Shard;

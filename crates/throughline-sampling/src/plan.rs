@@ -5,6 +5,7 @@ mod error;
 mod head;
 mod index;
 mod keys;
+mod layout;
 mod probes;
 mod scan;
 mod value;
@@ -18,8 +19,10 @@ use std::sync::Arc;
 pub(crate) use builder::Builder;
 pub use error::{PlanError, Step};
 pub(crate) use keys::{Found, Keys, Slot};
+pub use layout::{Layout, MAX_REST, Stretch};
 pub(crate) use probes::{AskedKeys, Leaf, Test};
 pub(crate) use scan::Subject;
+pub use scan::Survey;
 use throughline_otlp::{Counts, WireError};
 pub(crate) use value::Scalar;
 
@@ -95,14 +98,22 @@ impl Plan {
     /// # Errors
     /// [`WireError`] if the request is not OTLP as far as it was read.
     pub fn scan(&self, request: &[u8]) -> Result<Vec<TraceFacts>, WireError> {
+        self.survey(request).map(|survey| survey.facts)
+    }
+
+    /// As [`Plan::scan`], with where in the request each trace stands.
+    ///
+    /// # Errors
+    /// As [`Plan::scan`].
+    pub fn survey(&self, request: &[u8]) -> Result<Survey, WireError> {
         scan::scan(&self.probes, request)
     }
 
-    /// [`throughline_otlp::check()`] and [`Plan::scan`] in one reading.
+    /// [`throughline_otlp::check()`] and [`Plan::survey`] in one reading.
     ///
     /// # Errors
     /// [`WireError`] for exactly the requests that a full decode refuses.
-    pub fn check(&self, request: &[u8]) -> Result<(Counts, Vec<TraceFacts>), WireError> {
+    pub fn check(&self, request: &[u8]) -> Result<(Counts, Survey), WireError> {
         scan::check(&self.probes, request)
     }
 

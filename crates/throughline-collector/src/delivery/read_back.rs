@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 
 use throughline_journal::{Position, ReadError, ReadRecord, Reader};
-use throughline_otlp::{Attributes, Choice, Signal, TraceId, select_traces_annotated};
+use throughline_otlp::{Attributes, Choice, Signal, TraceId, select_traces_annotated, select_traces_around};
 use throughline_sampling::decision::{Reason, Verdict};
 use throughline_semconv::own::SAMPLING_REASON;
 
 use super::queue::Unit;
+use crate::sampler::keys::Parts;
 use crate::sampler::record::{Decided, reason_text};
 
 /// Which records of the journal an exporter's pipeline is fed by.
@@ -90,6 +91,9 @@ pub(crate) fn read_back(
     let mut filling = Filling { full, request: None };
     let wanted = Wanted::read(journal, pipeline, reasons, units, &mut outcome)?;
     for (position, traces) in &wanted.records {
+        if wanted.add_parts(&mut filling, journal, *position, traces, emit) {
+            continue;
+        }
         if let Some(record) = read(journal, *position, &mut outcome)? {
             wanted.add(&mut filling, &record, traces, &mut outcome, emit);
         }
@@ -157,11 +161,46 @@ impl Wanted {
 
     /// What becomes of a span of this trace.
     fn choose(&self, traces: &[Kept], trace: TraceId) -> Choice<'_> {
-        let found = traces.binary_search_by_key(&trace, |(kept, _)| *kept).ok();
-        match found.and_then(|at| traces.get(at)) {
+        match find(traces, trace) {
             None => Choice::Drop,
             Some((_, reason)) => {
                 self.reasons.get(*reason).map_or(Choice::Keep, |(_, attributes)| Choice::KeepWith(attributes))
+            }
+        }
+    }
+
+    /// Reads only what is kept, where the record's keys say where that stands. `false`: they do not, or what stands there is
+    /// not what they say. Read whole, its checksum says what is wrong with it.
+    fn add_parts(
+        &self,
+        filling: &mut Filling,
+        journal: &mut Reader,
+        position: u64,
+        traces: &[Kept],
+        emit: &mut dyn FnMut(Request),
+    ) -> bool {
+        let perhaps = Perhaps::of(traces);
+        let is_kept = |trace| perhaps.has(trace) && find(traces, trace).is_some();
+        let mut parts = None;
+        let read = journal.read_parts(Position(position), &mut |keys, _| {
+            parts = Parts::of(keys, is_kept);
+            parts.as_ref().map(|parts| parts.at_hand.clone())
+        });
+        let (Ok(Some(record)), Some(parts)) = (read, parts) else { return false };
+        let mut choose = |trace: TraceId| match perhaps.has(trace) {
+            true => self.choose(traces, trace),
+            false => Choice::Drop,
+        };
+        let body = filling.body(Signal::Traces);
+        let before = body.len();
+        match select_traces_around(record.payload, &parts.holes(record.payload.len()), &mut choose, body) {
+            Ok(items) if items as u64 == parts.spans => {
+                filling.added(items as u64, emit);
+                true
+            }
+            Ok(_) | Err(_) => {
+                body.truncate(before);
+                false
             }
         }
     }
@@ -185,6 +224,11 @@ impl Wanted {
             Err(error) => outcome.gone.push(Gone { position: record.position.0, why: error.to_string() }),
         }
     }
+}
+
+fn find(traces: &[Kept], trace: TraceId) -> Option<&Kept> {
+    let found = traces.binary_search_by_key(&trace, |(kept, _)| *kept).ok();
+    found.and_then(|at| traces.get(at))
 }
 
 /// Of most traces that are not kept it says so at a glance; of one that is, never. A record holds many traces, of which few
@@ -262,3 +306,6 @@ impl Filling {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use throughline_journal::Keys;
 
-/// No trace has this id, so that no look-up of one meets it.
-const KEY: [u8; 16] = [0; 16];
+use crate::sampler::keys::NO_TRACE;
+
 /// First byte of the value.
 const FROM_KAFKA: u8 = 4;
 
@@ -45,12 +45,14 @@ impl Origin {
         value.extend_from_slice(&self.offset.to_le_bytes());
         value.extend_from_slice(&self.since.to_le_bytes());
         value.extend_from_slice(self.place.topic.as_bytes());
-        keys.push(KEY, &value);
+        keys.push(NO_TRACE, &value);
     }
 
     /// That of a record; `None` if it did not come from Kafka.
     pub(crate) fn of(keys: &Keys) -> Option<Self> {
-        let value = keys.iter().find(|(key, _)| *key == KEY)?.1;
+        let is_origin =
+            |(key, value): &([u8; 16], &[u8])| *key == NO_TRACE && value.first() == Some(&FROM_KAFKA);
+        let value = keys.iter().find(is_origin)?.1;
         let ([FROM_KAFKA, role], rest) = value.split_first_chunk::<2>()? else { return None };
         let (partition, rest) = rest.split_first_chunk()?;
         let (offset, rest) = rest.split_first_chunk()?;

@@ -156,13 +156,13 @@ impl Life {
 
     /// A request comes; whether it was acknowledged.
     fn accept(&mut self, clock: Duration, request: Vec<u8>) -> bool {
-        let facts = self.sampler.scan(&request).unwrap();
+        let survey = self.sampler.survey(&request).unwrap();
         let record = Record {
-            keys: keys::of_facts(&facts),
+            keys: keys::of_survey(&survey),
             ..Record::new(RecordKind::Spans, nanos(clock).0, request)
         };
         let Ok(Position(position)) = self.journal.append_wait(record) else { return false };
-        self.desk.arrived(self.now(clock), position, &facts);
+        self.desk.arrived(self.now(clock), position, &survey.facts);
         self.delivery.pass(position);
         true
     }

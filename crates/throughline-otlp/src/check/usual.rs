@@ -19,12 +19,11 @@ pub(super) enum Ids {
     Invalid,
 }
 
-/// Reads every byte of a span that may nest `depth` levels more, as [`super::scan`] would with the span's table.
+/// Reads every byte of a span, which the visitor knows of, that may nest `depth` levels more, as [`super::scan`] would with the span's table.
 #[inline]
 pub(super) fn span<'a>(raw: &'a [u8], depth: u32, visit: &mut impl Visit<'a>) -> Result<Ids, WireError> {
     let mut found = Found::default();
     let mut rest = raw;
-    visit.span(raw);
     while let Some(tag) = rest.first() {
         rest = match field(*tag, rest) {
             Some((payload, after)) if found.take(*tag, payload, depth, visit)? => after,

@@ -1,5 +1,8 @@
 //! What is left of a request, as pieces of it: runs of bytes that stay, and new heads where a group became shorter.
 
+use std::cmp::Ordering;
+use std::ops::Range;
+
 use super::{Attributes, Choice, Choose};
 use crate::wire::{Fields, WireError, put_tag, put_varint, varint_len};
 
@@ -71,6 +74,9 @@ impl<'a> Part<'a> {
 }
 
 pub(super) struct Cut<'a, 'c, 'n> {
+    request: &'a [u8],
+    /// What is not at hand, as far as it has not been passed.
+    holes: &'c [Range<usize>],
     pieces: Vec<Piece<'a>>,
     items: usize,
     kept: usize,
@@ -81,10 +87,11 @@ impl<'a, 'n: 'a> Cut<'a, '_, 'n> {
     /// Appends what is chosen of `request` to `out`, and says how many items that is.
     pub(super) fn request(
         request: &'a [u8],
+        holes: &[Range<usize>],
         choose: Choose<'_, 'n>,
         out: &mut Vec<u8>,
     ) -> Result<usize, WireError> {
-        let mut cut = Cut { pieces: Vec::new(), items: 0, kept: 0, choose };
+        let mut cut = Cut { request, holes, pieces: Vec::new(), items: 0, kept: 0, choose };
         out.reserve(cut.group(request, Level::Request)?);
         for piece in &cut.pieces {
             match *piece {
@@ -100,7 +107,11 @@ impl<'a, 'n: 'a> Cut<'a, '_, 'n> {
         let (first_piece, kept_before) = (self.pieces.len(), self.kept);
         let mut run = Run { bytes: group, from: 0, to: 0 };
         let (mut at, mut length) = (0, 0);
-        while let Some(rest) = group.get(at..).filter(|rest| !rest.is_empty()) {
+        loop {
+            if !self.holes.is_empty() {
+                at = self.past_hole(group, at, level)?;
+            }
+            let Some(rest) = group.get(at..).filter(|rest| !rest.is_empty()) else { break };
             let field = Part::first_of(rest)?;
             let from = at;
             at += field.raw.len();
@@ -120,6 +131,23 @@ impl<'a, 'n: 'a> Cut<'a, '_, 'n> {
             return Ok(0);
         }
         Ok(length)
+    }
+
+    /// Where what is at hand goes on from `at`. Holes are spans, so they lie within one scope's group.
+    fn past_hole(&mut self, group: &'a [u8], at: usize, level: Level) -> Result<usize, WireError> {
+        let begins = group.as_ptr().addr() - self.request.as_ptr().addr();
+        let Some((hole, rest)) = self.holes.split_first() else { return Ok(at) };
+        match hole.start.cmp(&(begins + at)) {
+            Ordering::Greater => Ok(at),
+            Ordering::Equal
+                if matches!(level, Level::Scope)
+                    && (hole.start..=begins + group.len()).contains(&hole.end) =>
+            {
+                self.holes = rest;
+                Ok(hole.end - begins)
+            }
+            Ordering::Equal | Ordering::Less => Err(WireError::Truncated { at }),
+        }
     }
 
     /// Whether the child stays as it is. If not, what is left of it has been added.

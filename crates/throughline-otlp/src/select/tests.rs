@@ -66,6 +66,53 @@ fn with_span_ids(mut request: ExportTraceServiceRequest) -> ExportTraceServiceRe
     request
 }
 
+/// The fields of the spans that are to be hidden, joined where they meet.
+fn holes(request: &[u8], hide: impl Fn(usize, &[u8]) -> bool) -> Vec<Range<usize>> {
+    let mut spans = Spans { request, fields: Vec::new() };
+    crate::check_spans(request, &mut spans).unwrap();
+    let mut holes: Vec<Range<usize>> = Vec::new();
+    for (number, (field, id)) in spans.fields.iter().enumerate() {
+        match holes.last_mut() {
+            _ if !hide(number, id) => {}
+            Some(last) if last.end == field.start => last.end = field.end,
+            _ => holes.push(field.clone()),
+        }
+    }
+    holes
+}
+
+/// Notes where spans stand.
+struct Spans<'a> {
+    request: &'a [u8],
+    fields: Vec<(Range<usize>, [u8; 16])>,
+}
+
+impl<'a> crate::Visit<'a> for Spans<'a> {
+    fn resource(&mut self, _: &'a [u8]) -> Result<(), WireError> {
+        Ok(())
+    }
+    fn scope(&mut self, _: &'a [u8]) -> Result<(), WireError> {
+        Ok(())
+    }
+    fn span(&mut self, raw: &'a [u8], field: &'a [u8]) {
+        let from = field.as_ptr().addr() - self.request.as_ptr().addr();
+        assert!(field.ends_with(raw) && self.request[from..].starts_with(field));
+        self.fields.push((from..from + field.len(), [0; 16]));
+    }
+    fn short(&mut self, _: u8, _: &'a [u8]) -> Result<(), WireError> {
+        Ok(())
+    }
+    fn field(&mut self, _: &crate::wire::Field<'a>) -> Result<(), WireError> {
+        Ok(())
+    }
+    fn end(&mut self, ids: Option<(TraceId, crate::SpanId)>) -> Result<(), WireError> {
+        if let (Some((trace, _)), Some((_, id))) = (ids, self.fields.last_mut()) {
+            *id = trace.bytes();
+        }
+        Ok(())
+    }
+}
+
 fn decoded(bytes: &[u8]) -> ExportTraceServiceRequest {
     ExportTraceServiceRequest::decode(bytes).expect("what was selected is OTLP")
 }
@@ -89,6 +136,37 @@ proptest! {
         let (out, selected) = annotated(&request.encode_to_vec(), mask, &Attributes::of_text(&add));
         prop_assert_eq!(selected, kept);
         prop_assert_eq!(format!("{:?}", decoded(&out)), format!("{expected:?}"));
+    }
+
+    /// What a hole hides has no influence, so it may be anything.
+    #[test]
+    fn around_holes_is_what_the_whole_gives(
+        request in generate::traces(),
+        mask in any::<u8>(),
+        hidden in any::<u64>(),
+        filler in any::<u8>(),
+    ) {
+        let mut bytes = with_span_ids(request).encode_to_vec();
+        let whole = select(&bytes, mask).unwrap();
+        let holes = holes(&bytes, |number, id| hidden & 1 << (number % 64) != 0 && !wanted(mask, id));
+        holes.iter().for_each(|hole| bytes[hole.clone()].fill(filler));
+        let mut out = Vec::new();
+        let mut choose = |id: TraceId| if wanted(mask, &id.bytes()) { Choice::Keep } else { Choice::Drop };
+        let kept = select_traces_around(&bytes, &holes, &mut choose, &mut out);
+        prop_assert_eq!((out, kept), (whole.0, Ok(whole.1)));
+    }
+
+    #[test]
+    fn holes_that_are_none_are_an_error_at_worst(
+        request in generate::traces(),
+        holes in prop::collection::vec((0..400_usize, 0..400_usize), 0..4),
+    ) {
+        let bytes = request.encode_to_vec();
+        let holes: Vec<_> = holes.into_iter().map(|(from, to)| from..to).collect();
+        let mut out = b"before".to_vec();
+        if select_traces_around(&bytes, &holes, &mut |_| Choice::Keep, &mut out).is_err() {
+            prop_assert_eq!(out, b"before");
+        }
     }
 
     /// Each trace's part is what selecting that trace gives, and nothing with a valid id is left over.

@@ -8,6 +8,7 @@ use throughline_otlp::{Counts, SpanId, TraceId, UnixNanos, Visit, WireError, che
 use super::head::{Head, Wants};
 use super::index::Index;
 use super::keys::{Found, Keys};
+use super::layout::{Layout, Placing};
 use super::probes::{FollowLinks, Probes};
 use crate::facts::{Met, NO_START, Root, TraceFacts};
 
@@ -28,10 +29,20 @@ pub(crate) struct Subject<'s, 'a> {
     pub(crate) around: &'s Around<'a>,
 }
 
+/// What one reading of a request found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Of each trace, in order of first appearance.
+    pub facts: Vec<TraceFacts>,
+    /// Where it stands.
+    pub layout: Layout,
+}
+
 /// The state of one walk.
 struct Scan<'p, 'a> {
     probes: &'p Probes,
     index: Index,
+    placing: Placing<'a>,
     facts: Vec<TraceFacts>,
     around: Around<'a>,
     /// What the resource itself meets.
@@ -52,8 +63,8 @@ struct Asked<'s, 'a> {
 /// Bytes of a usual span, to guess how many a request holds.
 const USUAL_SPAN: usize = 256;
 
-/// The facts of each trace of `request`, in order of first appearance.
-pub(super) fn scan(probes: &Probes, request: &[u8]) -> Result<Vec<TraceFacts>, WireError> {
+/// What the policies ask of `request`.
+pub(super) fn scan(probes: &Probes, request: &[u8]) -> Result<Survey, WireError> {
     let mut scan = Scan::new(probes, request);
     for resource in messages(request, 1) {
         let resource = resource?;
@@ -61,10 +72,15 @@ pub(super) fn scan(probes: &Probes, request: &[u8]) -> Result<Vec<TraceFacts>, W
         for scope in messages(resource, 2) {
             let scope = scope?;
             scan.enter_scope(scope)?;
-            for span in messages(scope, 2) {
+            for field in Fields::new(scope) {
+                let field = field?;
+                if field.number != 2 {
+                    continue;
+                }
                 scan.begin();
+                scan.placing.span(field.raw);
                 let (head, mut asked) = scan.reading();
-                *head = Head::read(span?, &mut asked)?;
+                *head = Head::read(field.bytes()?, &mut asked)?;
                 let head = scan.head;
                 if let (Some(trace), Some(_)) =
                     (TraceId::from_slice(head.trace_id), SpanId::from_slice(head.span_id))
@@ -74,14 +90,14 @@ pub(super) fn scan(probes: &Probes, request: &[u8]) -> Result<Vec<TraceFacts>, W
             }
         }
     }
-    Ok(scan.facts)
+    Ok(scan.survey())
 }
 
 /// As [`scan`], of a request that is checked on the way.
-pub(super) fn check(probes: &Probes, request: &[u8]) -> Result<(Counts, Vec<TraceFacts>), WireError> {
+pub(super) fn check(probes: &Probes, request: &[u8]) -> Result<(Counts, Survey), WireError> {
     let mut scan = Scan::new(probes, request);
     let counts = check_spans(request, &mut scan)?;
-    Ok((counts, scan.facts))
+    Ok((counts, scan.survey()))
 }
 
 impl<'a> Visit<'a> for Scan<'_, 'a> {
@@ -94,8 +110,9 @@ impl<'a> Visit<'a> for Scan<'_, 'a> {
     }
 
     #[inline]
-    fn span(&mut self, raw: &'a [u8]) {
+    fn span(&mut self, raw: &'a [u8], field: &'a [u8]) {
         self.begin();
+        self.placing.span(field);
         self.head = Head { raw, ..Head::default() };
     }
 
@@ -120,18 +137,23 @@ impl<'a> Visit<'a> for Scan<'_, 'a> {
 }
 
 impl<'p, 'a> Scan<'p, 'a> {
-    fn new(probes: &'p Probes, request: &[u8]) -> Self {
+    fn new(probes: &'p Probes, request: &'a [u8]) -> Self {
         let spans = request.len() / USUAL_SPAN + 1;
         Self {
             probes,
             index: Index::with_room_for(spans),
             facts: Vec::with_capacity(spans.min(1024)),
+            placing: Placing::new(request, spans.min(1024)),
             around: Around::default(),
             group: Met::default(),
             head: Head::default(),
             attributes: Vec::new(),
             links: Vec::new(),
         }
+    }
+
+    fn survey(self) -> Survey {
+        Survey { facts: self.facts, layout: self.placing.finish() }
     }
 
     fn enter_resource(&mut self, group: &'a [u8]) -> Result<(), WireError> {
@@ -194,6 +216,7 @@ impl<'p, 'a> Scan<'p, 'a> {
         if at == self.facts.len() {
             self.facts.push(nothing_of(trace));
         }
+        self.placing.belongs(at);
         if let Some(facts) = self.facts.get_mut(at) {
             add(facts, &self.head, met);
             for link in &self.links {
