@@ -1,5 +1,8 @@
 //! What a shard costs: nanoseconds a span and bytes a pending trace, 8-span traces interleaved, one span of a trace per
 //! request. `cargo run --release -p throughline-sampling --example shard [traces pending]`
+//!
+//! First all traces grow side by side, each arrival far from the last of its trace. Then as traces come in practice: a
+//! trace's spans are 8 requests apart, and it is decided when its wait is over, while others arrive.
 
 #![expect(clippy::print_stdout, reason = "an example that is run for what it prints")]
 
@@ -94,6 +97,41 @@ impl std::fmt::Display for Cost {
     }
 }
 
+/// Requests in which 64 traces begin and 64 others end, until `num_traces` have been decided three times over.
+fn stream(pending: usize) {
+    const APART: usize = 8;
+    const BEGIN: usize = REQUEST / SPANS;
+    let plan = Arc::new(Plan::compile(settings(2 * pending)).expect("these settings are right"));
+    let mut shard = Shard::new(plan.clone(), Arc::new(Budgets::new(&plan)), ShardOptions::default());
+    let wait = pending / BEGIN;
+    let mut now = Now { wall: UnixNanos(1), mono: Duration::ZERO };
+    let (mut handle, mut decide) = (Cost::default(), Cost::default());
+    for number in 0..8 * wait {
+        let begun = |ago: usize| (number + APART * SPANS - ago * APART) * BEGIN;
+        let of = |span: usize| (begun(span)..begun(span) + BEGIN).map(move |at| facts(at as u64 + 1, span));
+        let request: Vec<TraceFacts> = (0..SPANS).flat_map(of).collect();
+        now.mono += Duration::from_secs(30) / u32::try_from(wait).expect("not so many");
+        if number == 5 * wait {
+            (handle, decide) = (Cost::default(), Cost::default());
+        }
+        handle.measure(|| {
+            shard.handle(now, number as u64 + 1, &request);
+            request.len()
+        });
+        let is_tick = number % (wait / 100).max(1) == 0;
+        while is_tick && shard.deadline().is_some_and(|deadline| deadline <= now.mono) {
+            decide.measure(|| {
+                let mut out = Output::default();
+                shard.poll(now, &mut Nothing, &mut out);
+                out.decisions.len()
+            });
+        }
+    }
+    println!("a stream of them, {} bytes a pending trace and a decided one", shard.stats().bytes / pending);
+    println!("  handle: {handle} a span");
+    println!("  decide: {decide} a trace");
+}
+
 fn main() {
     let pending: usize =
         std::env::args().nth(1).map_or(1_000_000, |text| text.parse().expect("a number of traces"));
@@ -132,4 +170,6 @@ fn main() {
         println!("  decide: {decide} a trace");
     }
     println!("{:#?}", shard.stats());
+    drop(shard);
+    stream(pending);
 }

@@ -29,14 +29,14 @@
 //! | what | bytes | how many at most |
 //! |---|---|---|
 //! | row | 128 | `num_traces`, and those of requests handled since the last `poll` |
-//! | record, beyond a trace's first | 12 | [`MAX_RECORDS`] a row; beyond, History is asked if it is kept |
+//! | five records, or some of five, beyond a trace's first | 32 | [`MAX_RECORDS`] records a row; beyond, History is asked if it is kept |
 //! | memo | 36 | two decision caches |
 //! | table | 10 to 15 a row or memo | |
 //! | cell that is free again | 4 more | |
 //! | link | 16, and about 120 for a trace that has some | `max_links` in all, [`MAX_LINKS`] a trace |
 //! | trace kept because of another, or waiting for one | 16, and about 120 for each other | `max_links` each |
 //!
-//! So a trace of 8 spans in 8 requests takes 128 + 7 x 12 + 10 to 15: at most 227 bytes, whatever its spans weigh.
+//! So a trace of 8 spans in 8 requests takes 128 + 2 x 32 + 10 to 15: at most 207 bytes, whatever its spans weigh.
 //!
 //! # When the order of arrival matters
 //!

@@ -1,7 +1,7 @@
-//! Which records hold a trace's unsent spans: the first in its row, the others in a chain of 12-byte entries that a decision
-//! gives back at once. The first [`MAX_RECORDS`] of them; History has the rest.
+//! Which records hold a trace's unsent spans: the first in its row, the others in a chain of 32-byte blocks of five that a
+//! decision gives back at once. The first [`MAX_RECORDS`] of them; History has the rest.
 
-use super::row::{Entry, Flags};
+use super::row::{Block, Flags};
 use super::slab::NONE;
 use super::traces::Traces;
 
@@ -34,16 +34,19 @@ impl Traces {
             self.clear_records(slot);
             return;
         }
-        row.chain = self.entries.insert(Entry::new(row.chain, position));
         row.chained += 1;
+        self.records += 1;
+        if row.chain == NONE || !self.blocks.at_mut(row.chain).push(position) {
+            row.chain = self.blocks.insert(Block::new(row.chain, position));
+        }
     }
 
     pub(super) fn clear_records(&mut self, slot: u32) {
         let row = self.rows.at_mut(slot);
         let mut chain = std::mem::replace(&mut row.chain, NONE);
-        row.chained = 0;
+        self.records -= usize::from(std::mem::take(&mut row.chained));
         while chain != NONE {
-            chain = self.entries.remove(chain).prev;
+            chain = self.blocks.remove(chain).prev;
         }
     }
 
@@ -69,9 +72,9 @@ impl Traces {
         }
         let mut chain = row.chain;
         while chain != NONE {
-            let entry = self.entries.at(chain);
-            records.push(entry.position());
-            chain = entry.prev;
+            let block = self.blocks.at(chain);
+            records.extend(block.positions());
+            chain = block.prev;
         }
         records
     }
@@ -96,5 +99,35 @@ impl Traces {
     pub(super) fn is_sent(&self, slot: u32) -> bool {
         let row = self.rows.at(slot);
         row.flags.has(Flags::SENT) && row.chained == 0 && !row.flags.has(Flags::SPILLED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// What is pushed comes back in its order, and is refused only where a block is full or the position too far off.
+        #[test]
+        fn a_block_holds_what_was_pushed(
+            first in any::<u64>(),
+            steps in prop::collection::vec((-2_i64..300, any::<u32>()), 0..8),
+        ) {
+            let mut block = Block::new(7, first);
+            let mut held = vec![first];
+            for (up, low) in steps {
+                let high = (first >> 32).wrapping_add_signed(up) & 0xffff_ffff;
+                let position = high << 32 | u64::from(low);
+                let fits = held.len() < Block::RECORDS && (first >> 32..(first >> 32) + 255).contains(&high);
+                prop_assert_eq!(block.push(position), fits);
+                if fits {
+                    held.push(position);
+                }
+                prop_assert_eq!(block.positions().collect::<Vec<_>>(), held.clone());
+            }
+            prop_assert_eq!((block.prev, size_of::<Block>()), (7, 32));
+        }
     }
 }

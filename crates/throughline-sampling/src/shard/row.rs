@@ -221,21 +221,49 @@ impl Linked<ByOrder> for Memo {
     }
 }
 
-/// A record of a trace, one of a chain.
+/// Some records of a trace, one of a chain of such blocks: who walks it waits for memory once for five records instead of
+/// once for each. They lie within a few segments of the journal, so the upper half of a position is written once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
+#[repr(align(32))]
+pub(super) struct Block {
     pub(super) prev: u32,
-    low: u32,
+    /// Upper half of the first position.
     high: u32,
+    low: [u32; Block::RECORDS],
+    /// How much greater the upper half of each further position is; [`FREE`] where none is yet.
+    beyond: [u8; Block::RECORDS - 1],
 }
 
-impl Entry {
+const FREE: u8 = u8::MAX;
+
+impl Block {
+    /// Records in one.
+    pub(super) const RECORDS: usize = 5;
+
     pub(super) fn new(prev: u32, position: u64) -> Self {
-        Self { prev, low: position as u32, high: (position >> 32) as u32 }
+        let mut low = [0; Self::RECORDS];
+        if let Some(first) = low.first_mut() {
+            *first = position as u32;
+        }
+        Self { prev, high: (position >> 32) as u32, low, beyond: [FREE; Self::RECORDS - 1] }
     }
 
+    /// Adds a record. `false`: it has to go into another block.
     #[inline]
-    pub(super) fn position(&self) -> u64 {
-        u64::from(self.low) | u64::from(self.high) << 32
+    pub(super) fn push(&mut self, position: u64) -> bool {
+        let beyond =
+            ((position >> 32) as u32).checked_sub(self.high).filter(|beyond| *beyond < u32::from(FREE));
+        let free = self.beyond.iter_mut().zip(self.low.iter_mut().skip(1)).find(|(taken, _)| **taken == FREE);
+        let (Some(beyond), Some(free)) = (beyond, free) else { return false };
+        (*free.0, *free.1) = (beyond as u8, position as u32);
+        true
+    }
+
+    /// The records, in the order they were added.
+    pub(super) fn positions(&self) -> impl Iterator<Item = u64> {
+        let beyond = self.beyond.into_iter().take_while(|beyond| *beyond != FREE);
+        let high = u64::from(self.high);
+        let of = move |(beyond, low): (u8, u32)| (high + u64::from(beyond)) << 32 | u64::from(low);
+        std::iter::once(0).chain(beyond).zip(self.low).map(of)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use throughline_otlp::{TraceId, UnixNanos};
 
-use super::row::{ByOrder, ByRoot, Entry, Flags, Memo, Row, State};
+use super::row::{Block, ByOrder, ByRoot, Flags, Memo, Row, State};
 use super::slab::{List, Slab};
 use super::table::Table;
 use crate::facts::MAX_LINKS;
@@ -54,7 +54,9 @@ pub(super) struct Traces {
     pub(super) table: Table,
     pub(super) rows: Slab<Row>,
     memos: Slab<Memo>,
-    pub(super) entries: Slab<Entry>,
+    pub(super) blocks: Slab<Block>,
+    /// Records in them.
+    pub(super) records: usize,
     /// Undecided, by first arrival: so by deadline too.
     pub(super) arrivals: List<ByOrder>,
     /// Undecided and decided earlier than by first arrival, because their root has come.
@@ -79,7 +81,8 @@ impl Traces {
             table: Table::new(seed),
             rows: Slab::new(),
             memos: Slab::new(),
-            entries: Slab::new(),
+            blocks: Slab::new(),
+            records: 0,
             arrivals: List::new(),
             roots: List::new(),
             decided: List::new(),
@@ -356,11 +359,11 @@ impl Traces {
         stats.decided = self.decided.len();
         stats.remembered_sampled = self.sampled.len();
         stats.remembered_not_sampled = self.not_sampled.len();
-        stats.records = self.entries.len();
+        stats.records = self.records;
         stats.links = self.links;
         stats.forgotten = self.forgotten;
         stats.spilled = self.spilled;
-        stats.bytes = self.table.bytes() + self.rows.bytes() + self.memos.bytes() + self.entries.bytes();
+        stats.bytes = self.table.bytes() + self.rows.bytes() + self.memos.bytes() + self.blocks.bytes();
     }
 }
 

@@ -8,7 +8,7 @@ use throughline_otlp::{TraceId, UnixNanos};
 use super::rig::{Journal, MANY, Rig, id, links, settings, spans, with_links};
 use crate::facts::{MAX_LINKS, Now};
 use crate::settings::{Direction, Settings};
-use crate::shard::row::{Entry, Memo, Row};
+use crate::shard::row::{Block, Memo, Row};
 use crate::shard::{MAX_RECORDS, Output, Shard, ShardOptions};
 use crate::{Budgets, Plan};
 
@@ -16,7 +16,7 @@ use crate::{Budgets, Plan};
 fn sizes_are_as_stated() {
     assert_eq!((size_of::<Row>(), align_of::<Row>()), (128, 64));
     assert_eq!(size_of::<Memo>(), 36);
-    assert_eq!(size_of::<Entry>(), 12);
+    assert_eq!(size_of::<Block>(), 32);
 }
 
 fn numbered(number: u64) -> TraceId {
@@ -39,7 +39,7 @@ fn a_pending_trace_of_eight_spans_takes_what_is_stated() {
     let stats = shard.stats();
     assert_eq!((stats.undecided, stats.records), (TRACES as usize, 7 * TRACES as usize));
     let each = stats.bytes as u64 / TRACES;
-    assert!((128 + 84..=128 + 84 + 15 + 2).contains(&each), "{each} bytes a trace");
+    assert!((128 + 64..=128 + 64 + 15 + 2).contains(&each), "{each} bytes a trace");
 }
 
 #[test]
