@@ -28,6 +28,8 @@ struct State {
     sealed: BTreeMap<u32, Arc<Sealed>>,
     open: Option<Open>,
     spare: Vec<Arc<SegmentFile>>,
+    /// What the index of the segment before was gathered in: its memory serves the next.
+    gathered: Option<Entries>,
     consumers: Consumers,
     /// What need not stay for look-back's sake.
     expired: Option<Position>,
@@ -87,7 +89,7 @@ impl Catalog {
     ) -> Self {
         let consumers = Consumers::expecting(&options.consumers);
         Self {
-            state: Mutex::new(State { sealed, open: None, spare, consumers, expired: None }),
+            state: Mutex::new(State { sealed, open: None, spare, gathered: None, consumers, expired: None }),
             segment_bytes: options.segment_bytes,
             cap_bytes: options.cap_bytes,
             look_back_bytes: options.look_back_bytes,
@@ -147,7 +149,9 @@ impl Catalog {
     /// The segment now being written.
     pub(crate) fn begin(&self, file: Arc<SegmentFile>, identity: Identity) {
         let extent = Extent { data_end: PAGE, last_record: 0, records: 0, synced_to: PAGE };
-        self.lock().open = Some(Open { file, identity, extent, entries: Arc::default() });
+        let mut state = self.lock();
+        let entries = Arc::new(Mutex::new(state.gathered.take().unwrap_or_default()));
+        state.open = Some(Open { file, identity, extent, entries });
     }
 
     /// Makes records readable.
@@ -169,7 +173,12 @@ impl Catalog {
     /// The open segment is sealed.
     pub(crate) fn seal(&self, sealed: Sealed) {
         let mut state = self.lock();
-        state.open = None;
+        // A lookup may still be in it.
+        let entries = state.open.take().and_then(|open| Arc::into_inner(open.entries));
+        state.gathered = entries.and_then(|entries| entries.into_inner().ok()).map(|mut entries| {
+            entries.clear();
+            entries
+        });
         state.sealed.insert(sealed.sequence(), Arc::new(sealed));
     }
 

@@ -18,10 +18,14 @@ const ENTRY_BYTES: usize = 32;
 /// Entries in one page, beside its head and its checksum.
 pub(crate) const ENTRIES_PER_BLOCK: usize = 127;
 
-/// The pairs of one segment, in the order its records came.
+/// Pairs are gathered by the first byte of their key: sorting them is sorting many short lists, each in the nearest cache.
+const PARTS: usize = 256;
+
+/// The pairs of one segment, those of one part in the order its records came.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
-    entries: Vec<Entry>,
+    parts: Vec<Vec<Entry>>,
+    count: usize,
     values: Vec<u8>,
 }
 
@@ -51,16 +55,28 @@ pub(crate) struct Unusable;
 impl Entries {
     /// Adds the keys of the record at `record`.
     pub(crate) fn push(&mut self, record: u32, keys: &Keys) {
+        self.parts.resize(PARTS, Vec::new());
         for (key, value) in keys.iter() {
             let (value_at, value_bytes) = (offset(self.values.len()), offset(value.len()));
-            self.entries.push(Entry { key, record, value_at, value_bytes });
+            if let Some(part) = self.parts.get_mut(part_of(&key)) {
+                part.push(Entry { key, record, value_at, value_bytes });
+            }
             self.values.extend_from_slice(value);
         }
+        self.count += keys.len();
+    }
+
+    /// Nothing of what was added, in memory that stays.
+    pub(crate) fn clear(&mut self) {
+        self.parts.iter_mut().for_each(Vec::clear);
+        self.values.clear();
+        self.count = 0;
     }
 
     /// All pairs of a key, in the order their records came.
     pub(crate) fn find(&self, key: &[u8; 16]) -> Vec<Pair> {
-        let matching = self.entries.iter().filter(|entry| entry.key == *key);
+        let part = self.parts.get(part_of(key)).into_iter().flatten();
+        let matching = part.filter(|entry| entry.key == *key);
         matching.map(|entry| (entry.record, self.value(entry).to_vec())).collect()
     }
 
@@ -110,22 +126,26 @@ impl Entries {
     /// of the time.
     fn sorted(&self) -> Vec<Entry> {
         /// The bits of a number that say which entry it is: a segment of 1 GiB has no room for so many. Above them is the
-        /// beginning of its key.
+        /// beginning of its key, behind the byte that all keys of a part have in common.
         const WHICH: u64 = (1 << 25) - 1;
         let beginning = |entry: &Entry| {
-            let [a, b, c, d, e, f, g, h, ..] = entry.key;
+            let [_, a, b, c, d, e, f, g, h, ..] = entry.key;
             u64::from_be_bytes([a, b, c, d, e, f, g, h]) & !WHICH
         };
-        let mut numbers: Vec<u64> = Vec::with_capacity(self.entries.len());
-        numbers.extend(self.entries.iter().zip(0..).map(|(entry, which)| beginning(entry) | which & WHICH));
-        numbers.sort_unstable();
-        let mut sorted: Vec<Entry> = Vec::with_capacity(numbers.len());
-        let of = |number: u64| self.entries.get((number & WHICH) as usize);
-        sorted.extend(numbers.into_iter().filter_map(of));
-        // Keys of one beginning are in the order they came: right if they are equal, to be sorted if not.
-        for run in sorted.chunk_by_mut(|one, next| beginning(one) == beginning(next)) {
-            if run.len() > 1 {
-                run.sort_by_key(|entry| entry.key);
+        let mut sorted: Vec<Entry> = Vec::with_capacity(self.count);
+        let mut numbers: Vec<u64> = Vec::new();
+        for part in &self.parts {
+            numbers.clear();
+            numbers.extend(part.iter().zip(0..).map(|(entry, which)| beginning(entry) | which & WHICH));
+            numbers.sort_unstable();
+            let begins = sorted.len();
+            sorted.extend(numbers.iter().filter_map(|number| part.get((number & WHICH) as usize)));
+            // Keys of one beginning are in the order they came: right if they are equal, to be sorted if not.
+            let runs = sorted.get_mut(begins..).unwrap_or_default();
+            for run in runs.chunk_by_mut(|one, next| beginning(one) == beginning(next)) {
+                if run.len() > 1 {
+                    run.sort_by_key(|entry| entry.key);
+                }
             }
         }
         sorted
@@ -137,16 +157,24 @@ impl Entries {
             bytes.extend_from_slice(&field.to_le_bytes());
         }
         for entry in block {
-            bytes.extend_from_slice(&entry.key);
-            for field in [entry.record, entry.value_at, entry.value_bytes, crc32c::crc32c(self.value(entry))]
-            {
-                bytes.extend_from_slice(&field.to_le_bytes());
-            }
+            let numbers =
+                [entry.record, entry.value_at, entry.value_bytes, crc32c::crc32c(self.value(entry))];
+            let numbers = numbers.into_iter().rev().fold(0, |all, number| all << 32 | u128::from(number));
+            let mut encoded = [0; ENTRY_BYTES];
+            let (key, rest) = encoded.split_at_mut(16);
+            key.copy_from_slice(&entry.key);
+            rest.copy_from_slice(&numbers.to_le_bytes());
+            bytes.extend_from_slice(&encoded);
         }
         bytes.resize(start + PAGE_BYTES - 4, 0);
         let checksum = crc32c::crc32c(bytes.get(start..).unwrap_or_default());
         bytes.extend_from_slice(&checksum.to_le_bytes());
     }
+}
+
+fn part_of(key: &[u8; 16]) -> usize {
+    let [first, ..] = *key;
+    usize::from(first)
 }
 
 /// Segments are at most 1 GiB: every offset and length in one fits.
