@@ -78,7 +78,7 @@ impl Ring {
     /// Whom a key belongs to if `without` were not there: the next other member on the ring. `None` if nobody is left.
     #[must_use]
     pub fn owner_but(&self, key: &[u8], without: &[Member]) -> Option<Member> {
-        let position = crc32(key) % POSITIONS;
+        let position = crc32fast::hash(key) % POSITIONS;
         let mut at = self.first.get((position / STRETCH) as usize).map_or(0, |first| *first as usize);
         while self.points.get(at).is_some_and(|(point, _)| *point < position) {
             at += 1;
@@ -87,40 +87,6 @@ impl Ring {
         let mut candidates = from.iter().chain(before).map(|(_, member)| Member(*member));
         candidates.find(|member| !without.contains(member))
     }
-}
-
-/// CRC32 of a key. Of a trace id it is sixteen look-ups that do not wait for each other, a fraction of what a checksum made for
-/// long texts takes.
-#[inline]
-fn crc32(key: &[u8]) -> u32 {
-    let Ok(id) = <&[u8; 16]>::try_from(key) else { return crc32fast::hash(key) };
-    // All bits are inverted before the first byte and behind the last.
-    let inverted = id.iter().zip([0xff; 4].into_iter().chain([0; 12])).map(|(byte, inverse)| byte ^ inverse);
-    let of_byte = |(table, byte): (&[u32; 256], u8)| table.get(usize::from(byte)).copied().unwrap_or(0);
-    !BEHIND.iter().zip(inverted).map(of_byte).fold(0, |crc, part| crc ^ part)
-}
-
-/// What each byte of sixteen adds to their CRC32, by how it stands: fifteen bytes come behind the first.
-static BEHIND: [[u32; 256]; 16] = behind();
-
-#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which would say so")]
-const fn behind() -> [[u32; 256]; 16] {
-    let mut tables = [[0; 256]; 16];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut crc = byte as u32;
-        let mut bits = 0;
-        // The first eight are this byte's, then come those of the zeros behind it.
-        while bits < 128 {
-            crc = (crc >> 1) ^ (0xedb8_8320 & 0_u32.wrapping_sub(crc & 1));
-            bits += 1;
-            if bits % 8 == 0 {
-                tables[16 - bits / 8][byte] = crc;
-            }
-        }
-        byte += 1;
-    }
-    tables
 }
 
 fn points(members: &[Arc<str>]) -> Vec<(u32, u16)> {
