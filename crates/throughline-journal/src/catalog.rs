@@ -182,6 +182,12 @@ impl Catalog {
         state.sealed.insert(sealed.sequence(), Arc::new(sealed));
     }
 
+    /// Whether the next segment's pairs are gathered in the memory of this one's.
+    #[cfg(test)]
+    pub(crate) fn has_gathered(&self) -> bool {
+        self.lock().gathered.is_some()
+    }
+
     /// The segment with this sequence number.
     pub(crate) fn view(&self, sequence: u32) -> Option<View> {
         self.lock().view(sequence)

@@ -166,6 +166,8 @@ impl Writer {
         // Sorted under the lock that lookups take, written without it.
         let entries = self.catalog.entries();
         let index = entries.lock().unwrap_or_else(PoisonError::into_inner).encode(tail.identity, extent);
+        // Their memory serves the next segment, if nobody else holds them.
+        drop(entries);
         let sealed = tail.file.seal(tail.identity, extent, index);
         let sealed = sealed.map_err(|error| obstacle("seal", &tail.file, &error))?;
         tail.file.file.sync_data().map_err(|error| Obstacle::Poison(describe("sync", &tail.file, &error)))?;

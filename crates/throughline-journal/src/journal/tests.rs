@@ -464,3 +464,16 @@ fn a_seal_that_finds_no_room_hides_nothing() {
         assert_eq!(found.iter().filter(|found| stored.contains(found)).count(), stored.len(), "seed {seed}");
     }
 }
+
+#[test]
+fn the_memory_of_one_segments_index_serves_the_next() {
+    let options = Options { group_wait: Duration::ZERO, ..Options::default() };
+    let (journal, _) = Journal::open(Arc::new(SimFs::new(1)), Path::new("/j"), options).unwrap();
+    let mut record = Record::new(RecordKind::Spans, 0, vec![1; 100]);
+    record.keys.push([7; 16], &[1]);
+    journal.append_wait(record).unwrap();
+    assert!(!journal.0.catalog.has_gathered());
+    journal.close().unwrap();
+    assert!(journal.0.catalog.has_gathered());
+    assert_eq!(journal.lookup(&[7; 16]).len(), 1, "by the index on disk");
+}
