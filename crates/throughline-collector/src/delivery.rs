@@ -2,8 +2,9 @@
 //! into requests ([`read_back`]), or takes whole ones as they came in ([`whole`]); tasks send these, again and again until the
 //! backend has them or refuses them for good.
 //!
-//! Memory: [`HELD_BYTES`], and requests read and not sent, at most [`Settings::in_flight`] and one; the rest waits in the journal. How far the
-//! backend has acknowledged is written there too ([`checkpoint`]), so that a restart sends again only what came after.
+//! Memory: [`HELD_BYTES`], of whole requests as much again that was taken and is being cut into requests, and requests read and not
+//! sent, at most [`Settings::in_flight`] and one; the rest waits in the journal. How far the backend has acknowledged is written
+//! there too ([`checkpoint`]), so that a restart sends again only what came after.
 
 pub(crate) mod checkpoint;
 pub(crate) mod queue;
