@@ -70,16 +70,35 @@ impl Tier {
     /// A trace, the `number`th, that belongs to this node while these nodes are on the ring.
     #[must_use]
     pub fn trace_of(&self, node: usize, among: &[usize], number: u64) -> TraceId {
-        let names: Vec<String> = among.iter().map(|node| self.name(*node)).collect();
-        let (ring, name) = (Ring::new(names.iter().map(String::as_str)), self.name(node));
+        self.trace_that_moves(&[(node, among)], number)
+    }
+
+    /// A trace, the `number`th, that belongs to each of these nodes while those beside it are on the ring.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn trace_that_moves(&self, owners: &[(usize, &[usize])], number: u64) -> TraceId {
+        let owners: Vec<(Ring, String)> =
+            owners.iter().map(|(node, among)| (self.ring(among), self.name(*node))).collect();
         let ids = (1..u64::MAX).map(|count| {
             let mixed = (count ^ 0x5bd1_e995).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let text = format!("{mixed:016x}{:016x}", count.wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1);
             TraceId::from_hex(&text).expect("an id")
         });
-        let owned = |id: &TraceId| ring.owner(&id.bytes()).is_some_and(|owner| ring.name(owner) == name);
+        let owned = |id: &TraceId| {
+            let is_owner = |(ring, name): &(Ring, String)| {
+                ring.owner(&id.bytes()).is_some_and(|owner| ring.name(owner) == name)
+            };
+            owners.iter().all(is_owner)
+        };
         let nth = usize::try_from(number).expect("few");
         ids.filter(owned).nth(nth).expect("each node owns many")
+    }
+
+    fn ring(&self, among: &[usize]) -> Ring {
+        let names: Vec<String> = among.iter().map(|node| self.name(*node)).collect();
+        Ring::new(names.iter().map(String::as_str))
     }
 
     /// `extensions::throughline` of a node whose tier is `among`.
@@ -167,7 +186,8 @@ pub fn post(url: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
     let request =
         headers.iter().fold(client().post(url), |request, (name, value)| request.header(*name, *value));
     let mut response = request.send(body).expect("an answer");
-    (response.status().as_u16(), response.body_mut().read_to_string().expect("text"))
+    let said = response.body_mut().read_to_vec().expect("a body");
+    (response.status().as_u16(), String::from_utf8_lossy(&said).into_owned())
 }
 
 /// A figure of a node's `/metrics`: the sum over the samples of that name which have all these pieces in their labels.

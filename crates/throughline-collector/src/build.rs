@@ -1,6 +1,7 @@
 //! From a [`Topology`] to pipelines that run: what is made, in which order, and what is told of an earlier life before
 //! anything new comes.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use crate::lines::Lines;
 use crate::outlet::Outlet;
 use crate::peers::Peers;
 use crate::sampler::elsewhere::Elsewhere;
+use crate::sampler::record::Decided;
 use crate::sampler::{self, Form, Sampler};
 use crate::topology::{Division, End, Exporter, ExporterSettings, Pipeline, Topology};
 
@@ -56,7 +58,12 @@ pub(crate) struct Restored {
     pub(crate) checkpoint: Option<(Checkpoint, u64)>,
     /// What it has of partitions of Kafka.
     held: Held,
+    /// The last decisions, as they stand in it: when, and where.
+    recent: VecDeque<(u64, u64, Vec<u8>)>,
 }
+
+/// Decisions of so long before the last record are told to peers once more: the first telling may not have arrived.
+const RECENT: Duration = Duration::from_secs(60);
 
 /// Pipelines that run.
 pub(crate) struct Running {
@@ -133,6 +140,7 @@ impl Building {
                 before: None,
                 grace: config.grace,
                 look_back: config.look_back,
+                ask_wait: config.peers.as_ref().map_or(Duration::ZERO, |peers| peers.ask_wait()),
             };
             let (sampler, shards) = Sampler::new(build, journal.clone());
             self.samplers.push(sampler);
@@ -166,7 +174,7 @@ pub(crate) fn restore(now: Now, lines: &Lines, journal: &Journal, shards: &mut [
         Some(committed) if !all => journal.records_after(Position(committed)),
         _ => journal.records_from(Position(0)),
     };
-    let (mut checkpoint, mut held) = (None, Held::default());
+    let (mut checkpoint, mut held, mut recent) = (None, Held::default(), VecDeque::new());
     // What cannot be read was found and reported when the journal was opened.
     for record in records.flatten() {
         if record.kind == RecordKind::ExporterAcknowledgement {
@@ -175,6 +183,11 @@ pub(crate) fn restore(now: Now, lines: &Lines, journal: &Journal, shards: &mut [
                 Err(error) => tracing::error!(%error, "how far the exporters were cannot be read"),
             }
         }
+        if record.kind == RecordKind::Decisions {
+            recent.push_back((record.arrived, record.position.0, record.payload.to_vec()));
+        }
+        let since = record.arrived.saturating_sub(RECENT.as_nanos() as u64);
+        recent.drain(..recent.partition_point(|(arrived, ..)| *arrived < since));
         lines.restore(now, &record, shards, &mut held);
     }
     let next = journal.stats().last.map_or(0, |last| last.0.saturating_add(1));
@@ -184,7 +197,7 @@ pub(crate) fn restore(now: Now, lines: &Lines, journal: &Journal, shards: &mut [
     if let Some(last) = next.checked_sub(1) {
         lines.heard_to(last);
     }
-    Restored { next, checkpoint, held }
+    Restored { next, checkpoint, held, recent }
 }
 
 impl Built {
@@ -203,6 +216,14 @@ impl Built {
         for (sampler, peers) in lines.samplers.iter().flat_map(|sampler| peers.map(|peers| (sampler, peers)))
         {
             sampler.connect(Arc::clone(peers) as Arc<dyn Elsewhere>);
+        }
+        if let Some(peers) = peers {
+            // What cannot be read was reported when it was restored.
+            let recent =
+                past.recent.iter().map(|(_, position, payload)| (*position, Decided::decode(payload)));
+            recent.for_each(|(position, decided)| {
+                decided.iter().for_each(|decided| peers.decided(position, decided));
+            });
         }
         let mut running = Running {
             samplers: Vec::new(),

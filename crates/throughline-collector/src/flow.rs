@@ -75,6 +75,18 @@ const SHARDS: &[Figure] = &[
         "Questions to the journal about a trace.",
         |s| s.asked_past + s.asked_dependants,
     ),
+    (
+        "throughline_sampling_asked_elsewhere_total",
+        Kind::Counter,
+        "Traces about which other nodes were asked, because they may hold a part.",
+        |s| s.asked_elsewhere,
+    ),
+    (
+        "throughline_sampling_unanswered_total",
+        Kind::Counter,
+        "Traces decided on what was here, because another node that may hold a part did not answer in time.",
+        |s| s.unanswered,
+    ),
 ];
 
 /// A counter of an exporter.

@@ -4,10 +4,12 @@
 //! Nothing is copied per pipeline: a request is one record of the journal, and each pipeline remembers its position.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use throughline_journal::{Keys, OwnedRecord, RecordKind};
 use throughline_otlp::{Counts, Signal, UnixNanos, WireError, check, count_items};
 use throughline_sampling::Shard;
+use throughline_sampling::decision::Heard;
 use throughline_sampling::facts::Now;
 use throughline_sampling::shard::Restored;
 
@@ -19,7 +21,7 @@ use crate::intake::origin::{Held, Origin, Role};
 use crate::keep::Keep;
 use crate::look_back::Reach;
 use crate::outlet::Outlet;
-use crate::peers::{Keep as Wishes, Mark, Wished};
+use crate::peers::{Keep as Wishes, Mark, Wanted, Wished};
 use crate::pipeline::{Content, Durable};
 use crate::sampler::group::Group;
 use crate::sampler::record::Decided;
@@ -243,12 +245,21 @@ impl Lines {
         };
         let named = |sampler: &&Arc<Sampler>| sampler.pipeline == pipeline;
         let Some((at, sampler)) = self.samplers.iter().enumerate().find(|(_, it)| named(it)) else { return };
-        let Some(look_back) = sampler.look_back() else { return };
         for Wished { wish, age } in wishes {
             let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
             let wall = UnixNanos(record.arrived.saturating_sub(age));
             let shard = shards.get_mut(at).and_then(|shards| shards.get_mut(sampler.owner(wish.trace())));
-            if let Some(shard) = shard.filter(|_| now.wall.since(wall) <= look_back.as_nanos() as i128) {
+            let young = |look_back: Duration| now.wall.since(wall) <= look_back.as_nanos() as i128;
+            let Some(shard) = shard.filter(|_| young(sampler.look_back)) else { continue };
+            let linked = match wish {
+                Wanted::Link(wish) => Some(wish),
+                Wanted::Kept(kept) if kept.wish().is_some() => kept.wish(),
+                Wanted::Kept(kept) => {
+                    shard.told(kept.trace, Heard::Kept(kept.reason, kept.hops));
+                    None
+                }
+            };
+            if let Some(wish) = linked.filter(|_| sampler.look_back().is_some_and(young)) {
                 shard.keep(Now { wall, ..now }, wish);
             }
         }

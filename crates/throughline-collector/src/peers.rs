@@ -2,155 +2,86 @@
 //! kept here means for a trace of another node is told to that node. No cluster: two stateless calls, and a ring that
 //! everybody computes for himself from the same list of names.
 //!
+//! Traces of which several nodes hold a part are asked about before they are decided: `handover` knows whom, `partners` remembers
+//! who asked, `asking` holds the questions and gathers the answers.
+//!
 //! In the order a wish travels: `tier` knows whose a trace is and `identity` which node is this one, `outbox` holds what waits
 //! for a peer and calls until it is taken, `wire` is the bytes; on the other side `server` lets callers in, `answering` writes
 //! down what it acknowledges, as a `mark` in the journal, and hands it to the shard.
 
 mod answering;
+mod asking;
+mod calls;
+mod handover;
 mod identity;
 mod mark;
 mod outbox;
+mod partners;
 mod server;
+mod settings;
 mod tier;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::StatusCode;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use throughline_journal::Journal;
-use throughline_sampling::decision::Wish;
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 pub(crate) use self::answering::Answering;
+use self::asking::Questions;
 use self::identity::Identity;
 pub(crate) use self::mark::Mark;
-use self::outbox::{Delivery, Failure, Line, Outbox, Waiting};
+use self::outbox::{Outbox, Waiting};
+use self::partners::{HeardOf, Partners};
 pub(crate) use self::server::Door;
+pub use self::settings::PeerSettings;
 use self::tier::{Owner, Tier, host};
-pub(crate) use self::wire::{Keep, Wished};
-use crate::configuration::{BearerToken, ServerTls, Tokens};
+pub(crate) use self::wire::{Keep, Wanted, Wished};
 use crate::export::SettingError;
-use crate::export::otlp::{CallSettings, Caller};
-use crate::export::resolver::{Resolver, ResolverSettings};
+use crate::export::resolver::Resolver;
 use crate::export::ring::Ring;
-use crate::export::tls::TlsSettings;
 use crate::exposition::{Exposition, Kind, Labels};
+use crate::intake::wall_clock;
 use crate::lines::Lines;
-use crate::receive::{Gate, Listener};
-use crate::sampler::elsewhere::Elsewhere;
-use crate::topology::Server;
 
 /// Wishes for traces of the called node.
 const KEEP_PATH: &str = "/tl/v1/peer/keep";
 
-/// Longest answer that is read.
-const ANSWER_BYTES: usize = 64 * 1024;
+/// What the called node holds of traces.
+const HOLDS_PATH: &str = "/tl/v1/peer/holds";
 
 /// As long as it is not known which node this is, it is looked for this often.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-
-/// `extensions: throughline: peers`
-#[derive(Clone, PartialEq)]
-pub struct PeerSettings {
-    /// `endpoint`: where this node is called. The others are called at the same port of their own hosts.
-    pub listen: SocketAddr,
-    /// `advertise`: this node's name among the resolved ones.
-    pub advertise: Option<String>,
-    /// `resolver`: all nodes, by the names under which the fronts send to them.
-    pub resolver: ResolverSettings,
-    /// `token`
-    pub token: String,
-    /// `timeout` of a call.
-    pub timeout: Duration,
-    /// `tls::server`
-    pub server_tls: Option<ServerTls>,
-    /// `tls::client`
-    pub client_tls: Option<TlsSettings>,
-    /// How long a wish is worth delivering.
-    pub look_back: Duration,
-}
-
-/// A token never shows in a log.
-impl fmt::Debug for PeerSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { listen, advertise, resolver, .. } = self;
-        f.debug_struct("PeerSettings")
-            .field("listen", listen)
-            .field("advertise", advertise)
-            .field("resolver", resolver)
-            .finish_non_exhaustive()
-    }
-}
-
-impl PeerSettings {
-    /// Whether a node could be made of them, without making one. Reads the files they name.
-    ///
-    /// # Errors
-    /// [`SettingError`], with the key that has to change.
-    pub fn check(&self) -> Result<(), SettingError> {
-        self.gate()?;
-        self.caller("127.0.0.1")?;
-        self.check_names()?;
-        Resolver::new(self.resolver.clone()).map(drop)
-    }
-
-    pub(crate) fn check_names(&self) -> Result<(), SettingError> {
-        if let (ResolverSettings::Static { hostnames }, Some(advertise)) = (&self.resolver, &self.advertise)
-            && !hostnames.contains(advertise)
-        {
-            let problem = format!("{advertise:?} is none of the nodes: {}", hostnames.join(", "));
-            return Err(SettingError::new("peers.advertise", problem));
-        }
-        Ok(())
-    }
-
-    fn gate(&self) -> Result<Gate, SettingError> {
-        let token = BearerToken {
-            header: AUTHORIZATION.to_string(),
-            scheme: "Bearer".to_owned(),
-            tokens: Tokens::Text(vec![self.token.clone()]),
-        };
-        let server =
-            Server { tls: self.server_tls.clone(), authenticator: Some(token), ..Server::at(self.listen) };
-        Gate::open(Listener::Http, &server)
-    }
-
-    fn caller(&self, host: &str) -> Result<Caller, SettingError> {
-        let mut bearer = HeaderValue::try_from(format!("Bearer {}", self.token))
-            .map_err(|_| SettingError::new("peers.token", "has characters no header can have"))?;
-        bearer.set_sensitive(true);
-        let settings = CallSettings {
-            tls: self.client_tls.clone(),
-            headers: HeaderMap::from_iter([(AUTHORIZATION, bearer)]),
-            timeout: self.timeout,
-            answer_bytes: ANSWER_BYTES,
-        };
-        Caller::new(host, self.listen.port(), settings)
-    }
-}
 
 /// This node's side of the tier.
 pub(crate) struct Peers {
     settings: PeerSettings,
     tier: RwLock<Arc<Tier>>,
     /// By node.
-    outboxes: Mutex<BTreeMap<Arc<str>, Arc<Outbox>>>,
+    peers: Mutex<BTreeMap<Arc<str>, Peer>>,
     /// As long as nobody is on the ring.
     unrouted: Arc<Outbox>,
+    partners: Arc<Partners>,
+    heard_of: HeardOf,
+    /// For couriers, which do not keep it.
+    myself: Weak<Self>,
     runtime: Handle,
     /// Couriers, and who follows the resolver. They end with this.
     tasks: Mutex<JoinSet<()>>,
     answering: OnceCell<Arc<Answering>>,
+}
+
+/// What waits for a node.
+#[derive(Clone)]
+struct Peer {
+    outbox: Arc<Outbox>,
+    /// `None`: its name is no host's, and it cannot be called.
+    questions: Option<Arc<Questions>>,
 }
 
 impl Peers {
@@ -163,11 +94,14 @@ impl Peers {
             .map_err(OpenError::Setting)?;
         let door = Door::open(settings.listen, gate).await.map_err(OpenError::Listen)?;
         let (resolver, ring) = Resolver::new(settings.resolver.clone()).map_err(OpenError::Setting)?;
-        let peers = Arc::new(Self {
+        let peers = Arc::new_cyclic(|myself| Self {
+            partners: Arc::new(Partners::new(settings.look_back)),
+            heard_of: HeardOf::default(),
+            myself: Weak::clone(myself),
             unrouted: Outbox::new(Arc::from("nobody yet"), settings.look_back),
             settings,
             tier: RwLock::default(),
-            outboxes: Mutex::default(),
+            peers: Mutex::default(),
             runtime: Handle::current(),
             tasks: Mutex::default(),
             answering: OnceCell::new(),
@@ -182,8 +116,8 @@ impl Peers {
     }
 
     /// Who answers calls, over these pipelines.
-    pub(crate) fn answer_with(&self, lines: &Arc<Lines>, journal: &Journal) -> Arc<Answering> {
-        let answering = Answering::new(Arc::clone(lines), journal.clone());
+    pub(crate) fn answer_with(self: &Arc<Self>, lines: &Arc<Lines>, journal: &Journal) -> Arc<Answering> {
+        let answering = Answering::new(Arc::clone(lines), journal.clone(), self);
         // Said once, by the backend that made this.
         let _ = self.answering.set(Arc::clone(&answering));
         answering
@@ -191,6 +125,11 @@ impl Peers {
 
     fn tier(&self) -> Arc<Tier> {
         Arc::clone(&self.tier.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// This node's name among them; the one it was given if they do not, or not yet, know it.
+    fn name(&self) -> Option<Arc<str>> {
+        self.tier().us().cloned().or_else(|| self.settings.advertise.as_deref().map(Arc::from))
     }
 
     /// The nodes are these. Whether it is known which of them this is.
@@ -209,13 +148,14 @@ impl Peers {
             }
         };
         let known = us.is_some();
-        let tier = Arc::new(Tier::new(Arc::clone(ring), us));
-        let before = std::mem::replace(&mut *self.tier.write().unwrap_or_else(PoisonError::into_inner), tier);
-        let now = self.tier();
-        if (before.members(), before.us()) != (now.members(), now.us()) {
-            let (nodes, us) = (now.members().len(), now.us().map_or("none of them", |us| us));
-            tracing::info!(nodes, us, "the tier");
+        let before = self.tier();
+        if (before.members(), before.us()) == (ring.members(), us.as_ref()) {
+            return known;
         }
+        let now = Arc::new(before.followed_by(Arc::clone(ring), us, wall_clock()));
+        *self.tier.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&now);
+        let (nodes, us) = (now.members().len(), now.us().map_or("none of them", |us| us));
+        tracing::info!(nodes, us, "the tier");
         if !now.members().is_empty() {
             self.unrouted.take_all().into_iter().for_each(|item| self.queue(item));
         }
@@ -230,59 +170,67 @@ impl Peers {
             Owner::Us => self.tier().us().cloned().unwrap_or_else(|| Arc::from("")),
             Owner::Unknown => return self.unrouted.push(item),
         };
-        self.outbox(node).push(item);
+        self.peer(&node).outbox.push(item);
     }
 
-    fn outbox(&self, node: Arc<str>) -> Arc<Outbox> {
-        let mut outboxes = self.outboxes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(outbox) = outboxes.get(&node) {
-            return Arc::clone(outbox);
+    fn peer(&self, node: &Arc<str>) -> Peer {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(peer) = peers.get(node) {
+            return peer.clone();
         }
-        let outbox = Outbox::new(Arc::clone(&node), self.settings.look_back);
-        outboxes.insert(Arc::clone(&node), Arc::clone(&outbox));
-        let made = host(&node).ok_or_else(|| SettingError::new("peers.resolver", "names no host"));
+        let outbox = Outbox::new(Arc::clone(node), self.settings.look_back);
+        let mut peer = Peer { outbox, questions: None };
+        let made = host(node).ok_or_else(|| SettingError::new("peers.resolver", "names no host"));
         match made.and_then(|host| self.settings.caller(&host)) {
             Ok(caller) => {
-                let courier = outbox::run(Arc::clone(&outbox), Http(caller));
+                let caller = Arc::new(caller);
+                let questions = Questions::new(Arc::clone(node), self.settings.timeout);
+                let asking = calls::Asking { caller: Arc::clone(&caller), peers: Weak::clone(&self.myself) };
                 let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-                tasks.spawn_on(courier, &self.runtime);
+                tasks.spawn_on(outbox::run(Arc::clone(&peer.outbox), calls::Telling(caller)), &self.runtime);
+                tasks.spawn_on(asking::run(Arc::clone(&questions), asking), &self.runtime);
+                peer.questions = Some(questions);
             }
             // The same settings were tried at the start: only the name can be at fault, and it came from DNS.
-            Err(error) => tracing::error!(%error, node = &*node, "a peer cannot be called"),
+            Err(error) => tracing::error!(%error, node = &**node, "a peer cannot be called"),
         }
-        outbox
+        peers.insert(Arc::clone(node), peer.clone());
+        peer
     }
 
     /// Waits until everything is delivered, or not taken, or time is over.
     pub(crate) async fn drain(&self, limit: Duration) {
-        let outboxes = self.all();
+        let peers = self.all();
         let settled = async {
-            for outbox in &outboxes {
-                outbox.settled().await;
+            for peer in &peers {
+                peer.outbox.settled().await;
             }
         };
         // What is left is in the journal: the next process asks again.
         let _ = tokio::time::timeout(limit, settled).await;
-        let left: usize = outboxes.iter().map(|outbox| outbox.len()).sum();
+        let left: usize = peers.iter().map(|peer| peer.outbox.len()).sum();
         if left > 0 {
             tracing::warn!(wishes = left, "peers were not reached before the shutdown");
         }
     }
 
-    fn all(&self) -> Vec<Arc<Outbox>> {
-        self.outboxes.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    fn all(&self) -> Vec<Peer> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// What it says of itself at `/metrics`.
     pub(crate) fn write(&self, page: &mut Exposition) {
         let help = "Nodes of the tier, this one too.";
         page.single("throughline_peers_nodes", Kind::Gauge, help, self.tier().members().len());
-        for outbox in self.all() {
+        for Peer { outbox, questions } in self.all() {
             outbox.write(page);
+            questions.iter().for_each(|questions| questions.write(page));
         }
         let Some(answering) = self.answering.get() else { return };
         let help = "Wishes of peers that were taken.";
         page.single("throughline_peers_taken_wishes_total", Kind::Counter, help, answering.taken());
+        let help = "Traces that peers asked about.";
+        page.single("throughline_peers_answered_questions_total", Kind::Counter, help, answering.asked());
         let help = "Calls of peers that were refused.";
         if let Some(family) = page.family("throughline_peers_refused_calls_total", Kind::Counter, help) {
             for (reason, count) in answering.refused().by_reason() {
@@ -294,18 +242,8 @@ impl Peers {
     }
 }
 
-impl Elsewhere for Peers {
-    fn take(&self, pipeline: &str, wish: Wish) -> Option<Wish> {
-        if self.tier().owner(wish.trace()) == Owner::Us {
-            return Some(wish);
-        }
-        self.queue(Waiting { pipeline: Arc::from(pipeline), wish, since: Instant::now() });
-        None
-    }
-}
-
 /// Follows the resolver, and looks for this node among the others until it is found.
-async fn follow(peers: std::sync::Weak<Peers>, mut ring: watch::Receiver<Arc<Ring>>) {
+async fn follow(peers: Weak<Peers>, mut ring: watch::Receiver<Arc<Ring>>) {
     loop {
         let Some(strong) = peers.upgrade() else { return };
         let now = ring.borrow_and_update().clone();
@@ -317,26 +255,6 @@ async fn follow(peers: std::sync::Weak<Peers>, mut ring: watch::Receiver<Arc<Rin
         };
         if changed.is_err() {
             return;
-        }
-    }
-}
-
-/// A peer over HTTP.
-struct Http(Caller);
-
-impl Line for Http {
-    async fn keep(&self, call: Bytes) -> Delivery {
-        let answered = match self.0.post(KEEP_PATH, call).await {
-            Ok(answered) => answered,
-            Err(why) => return Delivery::Again(Failure::Unreachable, why),
-        };
-        let said = || format!("{}: {}", answered.status, String::from_utf8_lossy(&answered.body));
-        match answered.status {
-            StatusCode::OK => Delivery::Taken,
-            // Both may be put right while this process runs.
-            StatusCode::UNAUTHORIZED => Delivery::Again(Failure::Unauthenticated, said()),
-            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Delivery::Never(said()),
-            _ => Delivery::Again(Failure::Unavailable, said()),
         }
     }
 }

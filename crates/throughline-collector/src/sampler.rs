@@ -31,7 +31,7 @@ use std::{io, iter};
 
 use throughline_journal::Journal;
 use throughline_otlp::{Counts, TraceId, WireError};
-use throughline_sampling::decision::{Decision, Wish};
+use throughline_sampling::decision::{Decision, Heard, Wish};
 use throughline_sampling::facts::{Now, TraceFacts};
 use throughline_sampling::shard::{Before, ShardOptions};
 use throughline_sampling::{Budgets, Plan, Shard, Survey};
@@ -40,6 +40,7 @@ use self::desk::Desk;
 use self::elsewhere::Elsewhere;
 use self::group::Group;
 use self::history::JournalHistory;
+pub(crate) use self::seat::Answer;
 use self::seat::{Message, Seat};
 use crate::intake::wall_clock;
 use crate::look_back;
@@ -69,6 +70,7 @@ pub(crate) struct Sampler {
     /// decides: until it is zero, such a shutdown waits.
     unsettled: AtomicUsize,
     elsewhere: OnceLock<Arc<dyn Elsewhere>>,
+    plan_mark: u64,
     opened: Instant,
 }
 
@@ -93,6 +95,8 @@ pub(crate) struct Build {
     pub(crate) before: Option<Before>,
     pub(crate) grace: Duration,
     pub(crate) look_back: Duration,
+    /// How long a trace that is due waits for what other processes hold of it.
+    pub(crate) ask_wait: Duration,
 }
 
 /// Who the traces of a pipeline are divided among.
@@ -108,18 +112,21 @@ impl Sampler {
     /// A sampler that has seen nothing, and its shards, to be restored before [`Sampler::start`].
     pub(crate) fn new(build: Build, journal: Journal) -> (Arc<Self>, Vec<Shard>) {
         let group = (build.form == Form::Partitions).then(|| Group::new(&build, journal.clone()));
-        let Build { pipeline, intakes, plan, budgets, outlets, form, before, grace, look_back } = build;
+        let Build { pipeline, intakes, plan, budgets, outlets, form, before, grace, look_back, ask_wait } =
+            build;
         let count = match form {
             Form::Shards(count) => count.max(1),
             Form::Partitions => 0,
         };
         let seed = RandomState::new().hash_one(0_u8);
         let divided = NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
-        let options = || ShardOptions { seed, shards: divided, grace, before, ..ShardOptions::default() };
+        let options =
+            || ShardOptions { seed, shards: divided, grace, before, ask_wait, ..ShardOptions::default() };
         let shards =
             iter::repeat_with(|| Shard::new(Arc::clone(&plan), Arc::clone(&budgets), options())).take(count);
         let shards = shards.collect();
         let seats = iter::repeat_with(Seat::default).take(count).collect();
+        let plan_mark = mark_of(&plan);
         let sampler = Self {
             pipeline,
             intakes,
@@ -132,6 +139,7 @@ impl Sampler {
             waiting: AtomicUsize::new(0),
             unsettled: AtomicUsize::new(count),
             elsewhere: OnceLock::new(),
+            plan_mark,
             opened: Instant::now(),
         };
         (Arc::new(sampler), shards)
@@ -253,6 +261,35 @@ impl Sampler {
         }
     }
 
+    /// Sends on which traces other processes are to be asked about.
+    fn ask(self: &Arc<Self>, traces: Vec<TraceId>) {
+        if let Some(elsewhere) = self.elsewhere.get().filter(|_| !traces.is_empty()) {
+            elsewhere.ask(self, traces);
+        }
+    }
+
+    /// What other processes say of a trace.
+    pub(crate) fn told(&self, trace: TraceId, heard: Heard) {
+        if let Some(seat) = self.seats.get(self.owner(trace)) {
+            seat.tell(Message::Told(trace, Box::new(heard)));
+        }
+    }
+
+    /// What is held of traces here: each shard answers for its own, to `answer`.
+    pub(crate) fn holds(&self, traces: &[TraceId], answer: &Answer) {
+        for (at, seat) in self.seats.iter().enumerate() {
+            let own: Vec<TraceId> = traces.iter().copied().filter(|trace| self.owner(*trace) == at).collect();
+            if !own.is_empty() {
+                seat.tell(Message::Asked(own, Arc::clone(answer)));
+            }
+        }
+    }
+
+    /// Says what plan facts are of: those of another plan mean something else.
+    pub(crate) fn plan_mark(&self) -> u64 {
+        self.plan_mark
+    }
+
     /// Takes a wish for a trace of this process, made so long ago.
     pub(crate) fn wish(&self, wish: Wish, age: Duration) {
         if let Some(seat) = self.seats.get(self.owner(wish.trace())) {
@@ -301,7 +338,8 @@ impl Sampler {
     pub(crate) fn history(&self) -> JournalHistory<'_> {
         let Self { journal, plan, pipeline, intakes, .. } = self;
         let since = look_back::since(wall_clock(), self.look_back);
-        JournalHistory { journal, plan, pipeline, intakes, since, needed_from: self.needs_from() }
+        let elsewhere = self.elsewhere.get().map(|elsewhere| &**elsewhere);
+        JournalHistory { journal, plan, pipeline, intakes, since, needed_from: self.needs_from(), elsewhere }
     }
 
     /// The first position that the journal still has.
@@ -312,6 +350,14 @@ impl Sampler {
     pub(crate) fn now(&self) -> Now {
         Now { wall: wall_clock(), mono: self.opened.elapsed() }
     }
+}
+
+/// The policies of a plan as a number: FNV-1a of how they print. Another build may print them otherwise; then nodes do not
+/// share facts.
+fn mark_of(plan: &Plan) -> u64 {
+    let text = format!("{} {:?}", env!("CARGO_PKG_VERSION"), plan.settings().policies);
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// Which of `shards` owns a trace: any function of the id will do, as long as all parts of a process agree.

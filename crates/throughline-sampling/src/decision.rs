@@ -61,7 +61,7 @@ pub enum Trigger {
     /// Another trace's link, before any span of this one came: it says what is to happen once they come. An explicit `drop`
     /// is still stronger then.
     Promise,
-    /// Another node's word: it keeps the trace, or dropped it, or held facts that made a policy say yes.
+    /// Another node's verdict on its part of the trace. Not if that node's facts made a policy say yes here.
     Peer,
     /// Shutdown.
     Shutdown,
@@ -90,6 +90,21 @@ pub struct Decision {
     pub through: u64,
     /// Linked traces that stay out of reach of this one: beyond [`MAX_LINKS`](crate::facts::MAX_LINKS) or `max_traces`.
     pub left_out: u32,
+}
+
+impl Decision {
+    /// Only repeats what another node has said, which told whoever it knew: telling it on could go round in circles.
+    #[must_use]
+    pub fn is_hearsay(&self) -> bool {
+        self.trigger == Trigger::Peer && self.records.is_empty()
+    }
+
+    /// What other nodes that may hold a part are to be asked, if this is a promise: nothing has been kept yet.
+    #[must_use]
+    pub fn promised(&self) -> Option<Wish> {
+        let (from, hops) = (self.reason.origin()?, self.hops?);
+        (self.trigger == Trigger::Promise).then_some(Wish::Keep { trace: self.trace, from, hops })
+    }
 }
 
 /// What one shard asks of the owner of a trace, which may be itself, another shard or another node. The only thing that
@@ -149,13 +164,57 @@ pub struct Past {
     pub facts: TraceFacts,
 }
 
-/// What another node holds of a trace, or this one. Nothing at all: both are `None`.
+/// How a trace was decided: the verdict, why, and how many links away it is kept.
+pub type Decided = (Verdict, Reason, Option<u8>);
+
+/// What one node holds of a trace, or several together. Nothing at all: the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    /// How it was decided, and how many links away it is kept.
-    pub decided: Option<(Verdict, Reason, Option<u8>)>,
-    /// What its spans there say, those of a trace that is kept or dropped left out: they change nothing.
+    /// How it was decided there.
+    pub decided: Option<Decided>,
+    /// No span of it has come there, and those that come are to be kept: the trace because of which, and how many links away.
+    pub promised: Option<(TraceId, u8)>,
+    /// Traces there link to it, and are to be kept if it is.
+    pub followed: bool,
+    /// What its spans there say, without links: whoever keeps a part follows the links of that part. `None` also if it does
+    /// not matter any more.
     pub facts: Option<TraceFacts>,
+}
+
+impl Held {
+    /// Adds what yet another node holds. Of two verdicts the one that keeps counts, then the one that drops.
+    pub fn join(&mut self, other: Self) {
+        let weight = |decided: &Option<Decided>| match decided {
+            Some((Verdict::Sampled, _, Some(hops))) => 512 - u16::from(*hops),
+            Some((Verdict::Sampled, _, None)) => 3,
+            Some((Verdict::Dropped, ..)) => 2,
+            Some((Verdict::NotSampled, ..)) => 1,
+            None => 0,
+        };
+        if weight(&other.decided) > weight(&self.decided) {
+            self.decided = other.decided;
+        }
+        self.followed |= other.followed;
+        self.promised = match (self.promised, other.promised) {
+            (Some(one), Some(other)) if other.1 < one.1 => Some(other),
+            (one, other) => one.or(other),
+        };
+        match (&mut self.facts, other.facts) {
+            (Some(facts), Some(more)) => facts.merge(&more),
+            (facts, more) => *facts = facts.take().or(more),
+        }
+    }
+}
+
+/// What other nodes say of a trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// They were asked, and all have answered.
+    Answer(Held),
+    /// They were asked, and some have not answered in time: what the others hold.
+    Partly(Held),
+    /// Unasked: one of them keeps it, for this reason and so many links away.
+    Kept(Reason, Option<u8>),
 }
 
 /// Who knows what lies beyond a shard's memory: the journal, another node. It knows every decision that earlier calls of

@@ -36,6 +36,20 @@ pub(crate) const NO_START: UnixNanos = UnixNanos(u64::MAX);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Met(pub(crate) u128);
 
+impl Met {
+    /// As a number, for another node with the same plan.
+    #[must_use]
+    pub fn bits(self) -> u128 {
+        self.0
+    }
+
+    /// What [`Met::bits`] gave.
+    #[must_use]
+    pub fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+}
+
 /// Conditions a plan may have, equal ones counted once.
 pub const MAX_CONDITIONS: usize = 128;
 
@@ -99,6 +113,14 @@ impl TraceFacts {
         for link in &other.links {
             self.link(*link);
         }
+    }
+
+    /// Adds what requests said that may be among those already counted: sums are not added up, the larger one counts.
+    pub(crate) fn cover(&mut self, other: &Self) {
+        let (spans, bytes) = (self.spans.max(other.spans), self.bytes.max(other.bytes));
+        let left_out = self.links_left_out.max(other.links_left_out);
+        self.merge(other);
+        (self.spans, self.bytes, self.links_left_out) = (spans, bytes, left_out);
     }
 
     /// Remembers that a span of this trace links to `target`. Of too many the smallest ids stay: which they are does not

@@ -2,10 +2,10 @@
 //! no randomness: what comes out depends only on what goes in, and in which order.
 //!
 //! ```text
-//! handle, keep, restore -> queues -> poll -> Output { decisions, wishes }
+//! handle, keep, told, restore -> queues -> poll -> Output { decisions, wishes, questions }
 //! ```
 //!
-//! `handle`, `keep` and `restore` only note things down; [`Shard::poll`] decides. [`Shard::deadline`] says when it has to
+//! `handle`, `keep`, `told` and `restore` only note things down; [`Shard::poll`] decides. [`Shard::deadline`] says when it has to
 //! be called: at once if something waits. A caller that polls after every `handle` keeps every bound below exactly.
 //!
 //! # The life of a trace
@@ -13,6 +13,9 @@
 //! *Undecided*: a row with merged facts and the numbers of the records that hold its spans, no bodies. It is decided at
 //! `decision_wait` after its first span or `decision_wait_after_root_received` after its root, earlier if `num_traces` is
 //! reached, if it grows too large, at arrival (`span-ingest`), or because a trace kept on its own merit is linked with it.
+//!
+//! *Aside*: due, but History says that other nodes may hold a part of it: they are asked, and it waits for the answer, as long
+//! as `ask_wait` at most and not at all beyond `num_traces`. The submodule `elsewhere` has the rules.
 //!
 //! *Decided*: the row stays as long as there are no more than `num_traces` rows, so that a late span that makes a policy
 //! say yes brings the whole trace without touching a disk. Then a memo (verdict, reason, hops) stays as long as the
@@ -33,6 +36,7 @@
 //! | memo | 36 | two decision caches |
 //! | table | 10 to 15 a row or memo | |
 //! | cell that is free again | 4 more | |
+//! | trace that waits for other nodes, or of which they hold facts | about 100, about 250 more | those that are asked about |
 //! | link | 16, and about 120 for a trace that has some | `max_links` in all, [`MAX_LINKS`] a trace |
 //! | trace kept because of another, or waiting for one | 16, and about 120 for each other | `max_links` each |
 //!
@@ -60,7 +64,10 @@
 //! which it came is among those restored: begin a few seconds before the oldest undecided record.
 
 mod arrive;
+mod aside;
 mod decide;
+mod elsewhere;
+mod holds;
 mod links;
 mod options;
 mod past;
@@ -85,14 +92,15 @@ pub use options::{Before, Ending, ShardOptions};
 pub use records::MAX_RECORDS;
 pub use restore::Restored;
 pub use stats::Stats;
-use throughline_otlp::UnixNanos;
+use throughline_otlp::{TraceId, UnixNanos};
 
-use crate::decision::{Decision, History, Trigger, Wish};
+use crate::decision::{Decision, Heard, History, Trigger, Wish};
 use crate::facts::{MAX_LINKS, Now, TraceFacts};
 use crate::judge::Judge;
 use crate::plan::Plan;
 use crate::policy::Budgets;
 use crate::settings::{LinkedTraces, Overflow, Settings, Shutdown, Strategy};
+use decide::Words;
 use reasons::Reasons;
 use row::{Flags, State};
 use sets::Sets;
@@ -106,6 +114,9 @@ pub struct Output {
     pub decisions: Vec<Decision>,
     /// To be handed to the owner of [`Wish::trace`], which may be this shard: [`Shard::keep`].
     pub wishes: Vec<Wish>,
+    /// Traces of which other nodes may hold a part, which are to be asked. The answer goes to [`Shard::told`]; one that is
+    /// due waits for it, `ask_wait` at most.
+    pub questions: Vec<TraceId>,
 }
 
 /// Owner of the traces whose ids fall to it. See the [module](self).
@@ -120,6 +131,8 @@ pub struct Shard {
     work: VecDeque<Work>,
     /// With the time, in seconds, at which they came.
     wishes: VecDeque<(u32, Wish)>,
+    /// What other nodes said.
+    answers: VecDeque<(TraceId, Heard)>,
     outgoing: Vec<Wish>,
     /// Traces that link to a trace of this shard, kept or not.
     waiting: Sets,
@@ -194,6 +207,7 @@ impl Shard {
             traces,
             work: VecDeque::new(),
             wishes: VecDeque::new(),
+            answers: VecDeque::new(),
             outgoing: Vec::new(),
             reasons: Reasons::default(),
             last_due: 0,
@@ -232,7 +246,8 @@ impl Shard {
         }
         let due = |slot: u32| self.traces.row(slot).due;
         let fronts = [self.traces.roots.front(), self.traces.arrivals.front()];
-        fronts.into_iter().flatten().map(due).min().map(Duration::from_nanos)
+        let overdue = self.traces.aside.next().map(|(due, _)| due);
+        fronts.into_iter().flatten().map(due).chain(overdue).min().map(Duration::from_nanos)
     }
 
     /// Decides what is due, and what waits because of spans or wishes that came: at most `options.slice` of each.
@@ -241,6 +256,7 @@ impl Shard {
         let mut turn = Turn { now, history, out };
         self.do_work(&mut turn);
         self.do_wishes(&mut turn);
+        self.do_answers(&mut turn);
         self.do_due(&mut turn);
         self.traces.end_turn();
         out.wishes.append(&mut self.outgoing);
@@ -254,7 +270,7 @@ impl Shard {
     pub fn oldest_undecided(&self) -> Option<u64> {
         let oldest = self.traces.arrivals.front().map(|slot| self.traces.row(slot).first);
         let waiting = self.work.front().map(|work| work.position);
-        oldest.into_iter().chain(waiting).min()
+        oldest.into_iter().chain(waiting).chain(self.traces.aside.oldest()).min()
     }
 
     /// What arrived before this may be known to History only. `None`: nothing was forgotten.
@@ -272,7 +288,7 @@ impl Shard {
     /// false again.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.terms.overflow == Overflow::Block && self.traces.arrivals.len() >= self.terms.num_traces
+        self.terms.overflow == Overflow::Block && self.traces.undecided() >= self.terms.num_traces
     }
 
     /// What it counted and holds.
@@ -291,11 +307,14 @@ impl Shard {
             self.poll(now, history, out);
         }
         self.traces.begin_turn();
+        self.traces.bring_all_back();
         let mut turn = Turn { now, history, out };
         while let Some(slot) = self.traces.arrivals.front() {
             match (self.terms.shutdown, ending) {
                 (Shutdown::Resume, Ending::Resumes) => break,
-                (Shutdown::Resume, Ending::Final) => self.decide(slot, Trigger::Shutdown, None, &mut turn),
+                (Shutdown::Resume, Ending::Final) => {
+                    self.decide(slot, Trigger::Shutdown, Words::default(), &mut turn)
+                }
                 (Shutdown::Drop, _) => self.drop_pending(slot, &mut turn),
             }
         }
@@ -304,11 +323,17 @@ impl Shard {
     }
 
     fn is_busy(&self) -> bool {
-        !(self.work.is_empty() && self.wishes.is_empty() && self.outgoing.is_empty()) || self.overflows()
+        !(self.work.is_empty()
+            && self.wishes.is_empty()
+            && self.answers.is_empty()
+            && self.outgoing.is_empty())
+            || self.overflows()
     }
 
     fn overflows(&self) -> bool {
-        self.terms.overflow == Overflow::DecideOldest && self.traces.arrivals.len() > self.terms.num_traces
+        self.terms.overflow == Overflow::DecideOldest
+            && self.traces.undecided() > self.terms.num_traces
+            && self.traces.arrivals.len() > 0
     }
 
     fn do_work(&mut self, turn: &mut Turn<'_>) {
@@ -327,14 +352,15 @@ impl Shard {
                 State::Undecided if row.bytes > self.terms.max_bytes => Trigger::Size,
                 State::Undecided => Trigger::Ingest,
             };
-            self.decide(slot, trigger, None, turn);
+            self.decide(slot, trigger, Words::default(), turn);
         }
     }
 
     fn do_due(&mut self, turn: &mut Turn<'_>) {
+        self.do_overdue(turn);
         for _ in 0..self.options.slice {
             let Some((slot, trigger)) = self.next_due(turn.now) else { return };
-            self.decide(slot, trigger, None, turn);
+            self.decide(slot, trigger, Words::default(), turn);
         }
     }
 

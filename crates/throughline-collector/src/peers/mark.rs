@@ -4,7 +4,7 @@
 use throughline_journal::Keys;
 use throughline_sampling::decision::Wish;
 
-use super::wire::{CallError, Keep, version};
+use super::wire::{CallError, Keep, Wanted, version};
 use crate::sampler::keys;
 use crate::sampler::record::Reader;
 
@@ -39,8 +39,8 @@ impl Mark {
         let Self::Wishes(keep) = self;
         let mut keys = Keys::default();
         for wished in &keep.wishes {
-            if let Wish::Follow { trace, from } = wished.wish {
-                keys::push_linked_by(&mut keys, trace, from);
+            if let Wanted::Link(Wish::Follow { trace, from }) = &wished.wish {
+                keys::push_linked_by(&mut keys, *trace, *from);
             }
         }
         keys
@@ -54,15 +54,28 @@ mod tests {
     use throughline_otlp::TraceId;
 
     use super::*;
-    use crate::peers::wire::Wished;
+    use throughline_sampling::decision::Reason;
+
+    use crate::peers::wire::{Hand, Kept, What, Wished};
 
     #[test]
     fn it_is_read_as_it_was_written_and_found_by_what_is_linked_to() {
         let (one, other) = (TraceId::new([1; 16]).unwrap(), TraceId::new([2; 16]).unwrap());
         let age = Duration::from_secs(1);
         let wishes = vec![
-            Wished { wish: Wish::Keep { trace: one, from: other, hops: 1 }, age },
-            Wished { wish: Wish::Follow { trace: one, from: other }, age },
+            Wished { wish: Wanted::Link(Wish::Keep { trace: one, from: other, hops: 1 }), age },
+            Wished { wish: Wanted::Link(Wish::Follow { trace: one, from: other }), age },
+            Wished {
+                wish: Wanted::Kept(Kept {
+                    trace: one,
+                    reason: Reason::Policy("slow".into()),
+                    hops: Some(0),
+                    by: "b".into(),
+                    what: What::Spans,
+                    hand: Hand::First,
+                }),
+                age,
+            },
         ];
         let mark = Mark::Wishes(Keep { pipeline: "traces".to_owned(), wishes });
         assert_eq!(Mark::decode(&mark.encode()), Ok(Some(mark.clone())));

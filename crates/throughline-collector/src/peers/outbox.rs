@@ -8,11 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use throughline_sampling::decision::Wish;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::wire::{Keep, MOST, Wished};
+use super::wire::{Keep, MOST, Wanted, Wished};
 use crate::delivery::random;
 use crate::export::retry::{Backoff, Next, RetrySettings};
 use crate::exposition::{Exposition, Kind, Labels};
@@ -65,8 +64,15 @@ pub(super) struct Outbox {
 #[derive(Clone, Debug)]
 pub(super) struct Waiting {
     pub(super) pipeline: Arc<str>,
-    pub(super) wish: Wish,
+    pub(super) wish: Wanted,
     pub(super) since: Instant,
+}
+
+impl Waiting {
+    /// Whether both go in one call.
+    fn goes_with(&self, other: &Self) -> bool {
+        self.pipeline == other.pipeline && self.wish.is_link() == other.wish.is_link()
+    }
 }
 
 /// What a drain, and the courier, wait for.
@@ -194,7 +200,7 @@ impl Outbox {
         let _ = self.state.subscribe().wait_for(|state| state.waiting == 0 || state.failing).await;
     }
 
-    /// The wishes of one pipeline, from the front. Those whose look-back is over are given up.
+    /// The wishes of one pipeline and kind, from the front. Those whose look-back is over are given up.
     fn batch(&self) -> Vec<Waiting> {
         let mut queue = self.queue();
         let (mut batch, mut expired): (Vec<Waiting>, usize) = (Vec::new(), 0);
@@ -202,7 +208,7 @@ impl Outbox {
             if item.since.elapsed() > self.look_back {
                 queue.pop_front();
                 expired += 1;
-            } else if batch.first().is_none_or(|first| first.pipeline == item.pipeline) {
+            } else if batch.first().is_none_or(|first| first.goes_with(item)) {
                 batch.extend(queue.pop_front());
             } else {
                 break;
@@ -274,7 +280,7 @@ pub(super) async fn run<L: Line>(outbox: Arc<Outbox>, line: L) {
 }
 
 fn call(batch: &[Waiting]) -> Bytes {
-    let wished = |item: &Waiting| Wished { wish: item.wish, age: item.since.elapsed() };
+    let wished = |item: &Waiting| Wished { wish: item.wish.clone(), age: item.since.elapsed() };
     let pipeline = batch.first().map(|item| item.pipeline.to_string()).unwrap_or_default();
     Bytes::from(Keep { pipeline, wishes: batch.iter().map(wished).collect() }.encode())
 }
@@ -282,7 +288,9 @@ fn call(batch: &[Waiting]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use throughline_otlp::TraceId;
+    use throughline_sampling::decision::{Reason, Wish};
 
+    use super::super::wire::{Hand, Kept, What};
     use super::*;
 
     /// Answers as it is told, the last answer for ever; remembers what it was asked.
@@ -307,12 +315,31 @@ mod tests {
     }
 
     fn item(pipeline: &str, number: u8) -> Waiting {
-        let wish = Wish::Keep { trace: trace(number), from: trace(200), hops: 1 };
+        let wish = Wanted::Link(Wish::Keep { trace: trace(number), from: trace(200), hops: 1 });
         Waiting { pipeline: Arc::from(pipeline), wish, since: Instant::now() }
     }
 
     fn again() -> Delivery {
         Delivery::Again(Failure::Unreachable, "down".to_owned())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nodes_of_before_refuse_goes_in_calls_of_its_own() {
+        let outbox = Outbox::new(Arc::from("b"), Duration::from_secs(60));
+        let (reason, by) = (Reason::NoPolicy, Arc::from("a"));
+        let kept = Wanted::Kept(Kept {
+            trace: trace(2),
+            reason,
+            hops: None,
+            by,
+            what: What::Spans,
+            hand: Hand::First,
+        });
+        let kept = Waiting { wish: kept, ..item("traces", 2) };
+        for item in [item("traces", 1), kept.clone(), kept, item("traces", 1)] {
+            outbox.push(item);
+        }
+        assert_eq!([(); 3].map(|()| outbox.batch().len()), [1, 2, 1]);
     }
 
     /// Two wishes of one pipeline and one of another, then these answers; each call as `pipeline: traces`.

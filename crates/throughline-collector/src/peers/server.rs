@@ -1,5 +1,5 @@
 //! Where peers call: plain HTTP or TLS, one token, two paths. Bodies, connections and time are bounded; what is refused is
-//! counted under its reason. An answer of 200 is a promise: what it acknowledges is in the journal.
+//! counted under its reason. An answer of 200 to a wish is a promise: what it acknowledges is in the journal.
 
 use std::convert::Infallible;
 use std::io;
@@ -21,8 +21,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use super::KEEP_PATH;
 use super::answering::Answering;
+use super::{HOLDS_PATH, KEEP_PATH};
 use crate::receive::Gate;
 
 /// Peers are few: what goes beyond waits in the kernel.
@@ -202,7 +202,8 @@ async fn call(answering: &Answering, request: Request<Incoming>) -> Result<Vec<u
         return Err(Refusal::Malformed(StatusCode::METHOD_NOT_ALLOWED, "POST only".to_owned()));
     }
     let path = head.uri.path();
-    if path != KEEP_PATH {
+    let keeps = path == KEEP_PATH;
+    if !keeps && path != HOLDS_PATH {
         return Err(Refusal::Unknown(format!("{path} is no call of peers")));
     }
     let body = Limited::new(body, BODY_BYTES).collect().await.map_err(|error| {
@@ -212,5 +213,6 @@ async fn call(answering: &Answering, request: Request<Incoming>) -> Result<Vec<u
         };
         Refusal::Malformed(status, error.to_string())
     })?;
-    answering.keep(body.to_bytes()).await
+    let body = body.to_bytes();
+    if keeps { answering.keep(body).await } else { answering.holds(body).await }
 }

@@ -1,11 +1,19 @@
 //! What peers say to each other, in bytes: FORMAT.md, "Calls between peers". Both directions, and hostile input is an error.
 //! The same bytes stand in the journal of the peer that was called, so that a restart knows what it has promised.
 
+mod holds;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use throughline_otlp::TraceId;
 use throughline_otlp::wire::put_varint;
-use throughline_sampling::decision::Wish;
+use throughline_sampling::decision::{Reason, Verdict, Wish};
+
+pub(crate) use self::holds::{Answered, Holding, Holds, OTHERS_MOST};
+use self::holds::{decided, put_decided};
 
 use crate::sampler::record::{DecidedError, Reader};
 
@@ -21,6 +29,11 @@ const NAME_BYTES: usize = 1024;
 const KEEP: u8 = 1;
 const PASS: u8 = 2;
 const FOLLOW: u8 = 3;
+const KEPT: u8 = 4;
+
+/// Of what is kept.
+const PROMISED: u8 = 1;
+const RELAYED: u8 = 2;
 
 /// `POST /tl/v1/peer/keep`: what shards of the caller wish of traces that the called one owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,11 +44,72 @@ pub(crate) struct Keep {
 }
 
 /// A wish under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wished {
-    pub(crate) wish: Wish,
+    pub(crate) wish: Wanted,
     /// How long ago it was wished: look-back counts from then. Relative, so that clocks need not agree.
     pub(crate) age: Duration,
+}
+
+/// What is wanted of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Because of a link.
+    Link(Wish),
+    /// Another node keeps a part of the trace.
+    Kept(Kept),
+}
+
+/// A part of a trace is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) trace: TraceId,
+    pub(crate) reason: Reason,
+    /// How many links away it is kept.
+    pub(crate) hops: Option<u8>,
+    /// Who keeps it, by its name on the ring; empty if it has none.
+    pub(crate) by: Arc<str>,
+    pub(crate) what: What,
+    pub(crate) hand: Hand,
+}
+
+/// What is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Spans,
+    /// Those that come, because of a link: there were none yet.
+    Promise,
+}
+
+/// Who says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hand {
+    /// Who keeps it: whoever is told tells those who have asked.
+    First,
+    /// Somebody who was told: it goes no further.
+    Second,
+}
+
+impl Kept {
+    /// A promise as the wish that it is.
+    pub(crate) fn wish(&self) -> Option<Wish> {
+        let (from, hops) = (self.reason.origin()?, self.hops?);
+        (self.what == What::Promise).then_some(Wish::Keep { trace: self.trace, from, hops })
+    }
+}
+
+impl Wanted {
+    pub(crate) fn trace(&self) -> TraceId {
+        match self {
+            Self::Link(wish) => wish.trace(),
+            Self::Kept(kept) => kept.trace,
+        }
+    }
+
+    /// Nodes of before know only wishes because of a link: these go in calls of their own.
+    pub(crate) fn is_link(&self) -> bool {
+        matches!(self, Self::Link(_))
+    }
 }
 
 /// Why bytes are no call.
@@ -67,15 +141,10 @@ impl Keep {
         put_text(&mut out, &self.pipeline);
         put_varint(&mut out, self.wishes.len() as u64);
         for Wished { wish, age } in &self.wishes {
-            let (kind, first, second, hops) = match *wish {
-                Wish::Keep { trace, from, hops } => (KEEP, trace, from, Some(hops)),
-                Wish::Pass { trace, to, hops } => (PASS, trace, to, Some(hops)),
-                Wish::Follow { trace, from } => (FOLLOW, trace, from, None),
-            };
-            out.push(kind);
-            out.extend_from_slice(&first.bytes());
-            out.extend_from_slice(&second.bytes());
-            out.extend(hops);
+            match wish {
+                Wanted::Link(wish) => put_wish(&mut out, *wish),
+                Wanted::Kept(kept) => put_kept(&mut out, kept),
+            }
             put_varint(&mut out, u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         }
         out
@@ -92,13 +161,54 @@ impl Keep {
     }
 }
 
+fn put_wish(out: &mut Vec<u8>, wish: Wish) {
+    let (kind, first, second, hops) = match wish {
+        Wish::Keep { trace, from, hops } => (KEEP, trace, from, Some(hops)),
+        Wish::Pass { trace, to, hops } => (PASS, trace, to, Some(hops)),
+        Wish::Follow { trace, from } => (FOLLOW, trace, from, None),
+    };
+    out.push(kind);
+    out.extend_from_slice(&first.bytes());
+    out.extend_from_slice(&second.bytes());
+    out.extend(hops);
+}
+
+fn put_kept(out: &mut Vec<u8>, kept: &Kept) {
+    let Kept { trace, reason, hops, by, what, hand } = kept;
+    out.push(KEPT);
+    out.extend_from_slice(&trace.bytes());
+    let promised = if *what == What::Promise { PROMISED } else { 0 };
+    let relayed = if *hand == Hand::Second { RELAYED } else { 0 };
+    out.push(promised | relayed);
+    put_decided(out, Verdict::Sampled, reason, *hops);
+    put_text(out, by);
+}
+
+fn kept(rest: &mut Reader<'_>, trace: TraceId) -> Result<Kept, CallError> {
+    let flags = rest.byte()?;
+    if flags & !(PROMISED | RELAYED) != 0 {
+        return Err(CallError::Unknown { what: "flag", code: flags });
+    }
+    let (Verdict::Sampled, reason, hops) = decided(rest)? else {
+        return Err(CallError::Unknown { what: "verdict on what is kept", code: KEPT });
+    };
+    let what = if flags & PROMISED != 0 { What::Promise } else { What::Spans };
+    let hand = if flags & RELAYED != 0 { Hand::Second } else { Hand::First };
+    let kept = Kept { trace, reason, hops, by: name(rest)?.into(), what, hand };
+    match (what, kept.wish()) {
+        (What::Promise, None) => Err(CallError::Unknown { what: "promise without a link", code: flags }),
+        _ => Ok(kept),
+    }
+}
+
 fn wished(rest: &mut Reader<'_>) -> Result<Wished, CallError> {
     let kind = rest.byte()?;
-    let (first, second) = (trace(rest)?, trace(rest)?);
+    let first = trace(rest)?;
     let wish = match kind {
-        KEEP => Wish::Keep { trace: first, from: second, hops: hops(rest, 1)? },
-        PASS => Wish::Pass { trace: first, to: second, hops: hops(rest, 2)? },
-        FOLLOW => Wish::Follow { trace: first, from: second },
+        KEEP => Wanted::Link(Wish::Keep { trace: first, from: trace(rest)?, hops: hops(rest, 1)? }),
+        PASS => Wanted::Link(Wish::Pass { trace: first, to: trace(rest)?, hops: hops(rest, 2)? }),
+        FOLLOW => Wanted::Link(Wish::Follow { trace: first, from: trace(rest)? }),
+        KEPT => Wanted::Kept(kept(rest, first)?),
         code => return Err(CallError::Unknown { what: "wish", code }),
     };
     Ok(Wished { wish, age: Duration::from_millis(rest.varint()?) })
@@ -139,76 +249,4 @@ fn end(rest: &Reader<'_>) -> Result<(), CallError> {
 fn put_text(out: &mut Vec<u8>, text: &str) {
     put_varint(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn a_trace() -> impl Strategy<Value = TraceId> {
-        any::<[u8; 16]>().prop_filter_map("zero", TraceId::new)
-    }
-
-    fn a_wish() -> impl Strategy<Value = Wish> {
-        (a_trace(), a_trace(), 0..3_u8, 2..=255_u8).prop_map(|(trace, other, kind, hops)| match kind {
-            0 => Wish::Keep { trace, from: other, hops },
-            1 => Wish::Pass { trace, to: other, hops },
-            _ => Wish::Follow { trace, from: other },
-        })
-    }
-
-    fn a_keep() -> impl Strategy<Value = Keep> {
-        let wished =
-            (a_wish(), 0..u64::MAX).prop_map(|(wish, age)| Wished { wish, age: Duration::from_millis(age) });
-        (".{0,40}", prop::collection::vec(wished, 0..20))
-            .prop_map(|(pipeline, wishes)| Keep { pipeline, wishes })
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_said_is_understood(keep in a_keep()) {
-            prop_assert_eq!(Keep::decode(&keep.encode()), Ok(keep));
-        }
-
-        #[test]
-        fn anything_else_is_an_error_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Keep::decode(&bytes);
-        }
-
-        #[test]
-        fn what_is_cut_or_lengthened_is_refused(keep in a_keep(), at in any::<prop::sample::Index>(), more in any::<u8>()) {
-            let mut bytes = keep.encode();
-            prop_assert!(Keep::decode(&bytes[..at.index(bytes.len())]).is_err());
-            bytes.push(more);
-            prop_assert!(Keep::decode(&bytes).is_err());
-        }
-
-        #[test]
-        fn a_changed_byte_is_read_or_refused_and_never_reserves_what_is_not_there(
-            keep in a_keep(), at in any::<prop::sample::Index>(), value in any::<u8>(),
-        ) {
-            let mut bytes = keep.encode();
-            let at = at.index(bytes.len());
-            bytes[at] = value;
-            if let Ok(read) = Keep::decode(&bytes) {
-                prop_assert!(read.wishes.len() <= bytes.len() / 33);
-            }
-        }
-    }
-
-    #[test]
-    fn too_many_at_once_and_later_versions_are_named() {
-        let trace = TraceId::new([1; 16]).unwrap();
-        let wished = Wished { wish: Wish::Follow { trace, from: trace }, age: Duration::ZERO };
-        let keep = |count| Keep { pipeline: "traces".to_owned(), wishes: vec![wished; count] }.encode();
-        assert!(Keep::decode(&keep(MOST)).is_ok());
-        assert_eq!(Keep::decode(&keep(MOST + 1)), Err(CallError::TooMany));
-        let mut later = keep(0);
-        later[0] = 2;
-        assert_eq!(Keep::decode(&later), Err(CallError::Version(2)));
-        let long = Keep { pipeline: "x".repeat(NAME_BYTES + 1), wishes: Vec::new() };
-        assert_eq!(Keep::decode(&long.encode()), Err(CallError::Length));
-    }
 }

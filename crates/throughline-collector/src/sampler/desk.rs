@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use throughline_journal::Keys;
-use throughline_otlp::TraceId;
+use throughline_otlp::{TraceId, UnixNanos};
 use throughline_sampling::Shard;
-use throughline_sampling::decision::{Decision, History, Past, Verdict, Wish};
+use throughline_sampling::decision::{Decision, Heard, Held, History, Past, Verdict, Wish};
 use throughline_sampling::facts::{Now, TraceFacts};
 use throughline_sampling::shard::{Ending, Output};
 
@@ -79,6 +79,23 @@ impl Desk {
     /// A link from a trace that is kept.
     pub(crate) fn keep(&mut self, now: Now, wish: Wish) {
         self.shard.keep(now, wish);
+    }
+
+    /// What other nodes say of a trace.
+    pub(crate) fn told(&mut self, trace: TraceId, heard: Heard) {
+        self.shard.told(trace, heard);
+    }
+
+    /// What is held here of traces.
+    pub(crate) fn holds(&self, traces: &[TraceId], history: &mut dyn History) -> Vec<(TraceId, Held)> {
+        let pending = self.undurable.values().cloned().collect();
+        let mut history = WithPending { history, pending, index: None };
+        traces.iter().map(|trace| (*trace, self.shard.holds(*trace, &mut history))).collect()
+    }
+
+    /// Traces about which other nodes are to be asked.
+    pub(crate) fn take_questions(&mut self) -> Vec<TraceId> {
+        std::mem::take(&mut self.output.questions)
     }
 
     /// The journal begins here now: what a shard remembers of before is gone, and no decision names it.
@@ -211,6 +228,10 @@ impl History for WithPending<'_> {
 
     fn dependants(&mut self, trace: TraceId, limit: usize) -> Vec<TraceId> {
         self.history.dependants(trace, limit)
+    }
+
+    fn elsewhere(&mut self, trace: TraceId) -> Option<UnixNanos> {
+        self.history.elsewhere(trace)
     }
 }
 

@@ -122,6 +122,7 @@ impl Group {
             before,
             grace: self.grace,
             look_back: self.look_back,
+            ask_wait: Duration::ZERO,
         };
         let (sampler, mut shards) = Sampler::new(build, self.journal.clone());
         let border = Border {

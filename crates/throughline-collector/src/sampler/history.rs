@@ -9,6 +9,7 @@ use throughline_sampling::Plan;
 use throughline_sampling::decision::{Decision, History, Past, Verdict};
 use throughline_sampling::facts::TraceFacts;
 
+use super::elsewhere::Elsewhere;
 use super::keys::Entry;
 use super::record::Decided;
 use crate::intake::origin::{Origin, Place};
@@ -25,6 +26,8 @@ pub(crate) struct JournalHistory<'a> {
     pub(crate) since: UnixNanos,
     /// but for what undecided traces need: records from this position on.
     pub(crate) needed_from: u64,
+    /// The other processes, if there are any.
+    pub(crate) elsewhere: Option<&'a dyn Elsewhere>,
 }
 
 impl JournalHistory<'_> {
@@ -127,6 +130,10 @@ impl History for JournalHistory<'_> {
         }
         found
     }
+
+    fn elsewhere(&mut self, trace: TraceId) -> Option<UnixNanos> {
+        self.elsewhere?.holds_before(trace)
+    }
 }
 
 #[cfg(test)]
@@ -166,6 +173,7 @@ mod tests {
             intakes: &[0],
             since,
             needed_from,
+            elsewhere: None,
         };
         history.past(trace).map(|past| past.records)
     }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use throughline_journal::{Record, RecordKind};
-use throughline_otlp::UnixNanos;
-use throughline_sampling::decision::{Decision, Reason, Trigger, Verdict, Wish};
+use throughline_otlp::{TraceId, UnixNanos};
+use throughline_sampling::decision::{Decision, Heard, Held, Reason, Trigger, Verdict, Wish};
 use throughline_sampling::facts::{Now, TraceFacts};
 use throughline_sampling::shard::Stats;
 
@@ -29,6 +29,10 @@ pub(crate) enum Message {
     Arrived { position: u64, facts: Vec<TraceFacts> },
     /// A link from a trace that is kept, and how long ago that was found.
     Keep(Wish, Duration),
+    /// What other nodes say of a trace.
+    Told(TraceId, Box<Heard>),
+    /// Another node asks what is held of these.
+    Asked(Vec<TraceId>, Answer),
     /// The record of this number is durable.
     Durable(u64),
     /// It was not appended.
@@ -36,6 +40,12 @@ pub(crate) enum Message {
     /// No wish is under way any more: a shutdown that waits for that may go on.
     Settled,
 }
+
+/// Takes what a shard holds of traces that were asked about. It must not block.
+pub(crate) type Answer = Arc<dyn Fn(Vec<(TraceId, Held)>) + Send + Sync>;
+
+/// Traces answered for in one go: each may have to be looked up in the journal.
+const ANSWERS: usize = 64;
 
 /// How a shard ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -171,6 +181,7 @@ impl Seat {
                 sampler.route(desk.decide(now, &mut sampler.history()));
                 decide_at = sampler.now().mono + TICK;
             }
+            sampler.ask(desk.take_questions());
             stopping = stop;
             self.write(sampler, at, &mut desk);
             self.publish(&desk);
@@ -263,6 +274,13 @@ fn hear(sampler: &Sampler, desk: &mut Desk, message: Message) {
             let now = sampler.now();
             let wished = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
             desk.keep(Now { wall: UnixNanos(now.wall.0.saturating_sub(wished)), ..now }, wish);
+        }
+        Message::Told(trace, heard) => desk.told(trace, *heard),
+        Message::Asked(mut traces, answer) => {
+            let rest = traces.split_off(ANSWERS.min(traces.len()));
+            // Behind whatever else is to be done.
+            sampler.holds(&rest, &answer);
+            answer(desk.holds(&traces, &mut sampler.history()));
         }
         Message::Durable(number) => desk.durable(number),
         Message::Refused(write) => desk.refused(&write),

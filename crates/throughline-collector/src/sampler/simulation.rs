@@ -124,6 +124,7 @@ impl Life {
         let build = Build {
             // Its arrivals are not of today.
             look_back: Duration::MAX,
+            ask_wait: Duration::ZERO,
             pipeline: PIPELINE.to_owned(),
             intakes: vec![0],
             budgets: Arc::new(Budgets::new(&plan())),

@@ -78,6 +78,7 @@ fn sampler(shards: usize) -> (Arc<Sampler>, Vec<Shard>, Journal) {
         before: None,
         grace: Duration::ZERO,
         look_back: Duration::MAX,
+        ask_wait: Duration::ZERO,
     };
     let (sampler, shards) = Sampler::new(build, journal.clone());
     (sampler, shards, journal)

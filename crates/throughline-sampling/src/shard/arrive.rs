@@ -76,6 +76,7 @@ impl Shard {
                 return;
             }
         }
+        row.flags.clear(Flags::ASKED);
         row.merge(facts);
         if row.state != State::Undecided {
             self.traces.touch(slot);

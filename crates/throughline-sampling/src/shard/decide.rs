@@ -26,6 +26,15 @@ struct Change {
     reason: u16,
     /// The wish, if it made the difference.
     because: Option<Wished>,
+    /// Whose word made the difference, if there was no wish.
+    word: Word,
+}
+
+/// Whose word a change is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    Judge,
+    OtherNode,
 }
 
 impl Change {
@@ -36,19 +45,65 @@ impl Change {
     }
 }
 
+/// What others want of a trace.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Words {
+    /// A link's.
+    pub(super) wish: Option<Wished>,
+    /// Another node's that holds a part of it.
+    pub(super) told: Option<Told>,
+}
+
+/// Another node's verdict.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    pub(super) state: State,
+    pub(super) reason: u16,
+    pub(super) hops: Option<u8>,
+}
+
+impl From<Wished> for Words {
+    fn from(wish: Wished) -> Self {
+        Self { wish: Some(wish), told: None }
+    }
+}
+
 impl Shard {
-    /// Decides a trace, for the first time or because something came. Asks History if something may lie there.
-    pub(super) fn decide(&mut self, slot: u32, trigger: Trigger, wish: Option<Wished>, turn: &mut Turn<'_>) {
+    /// Decides a trace, for the first time or because something came. Asks other nodes first if they may hold a part.
+    pub(super) fn decide(&mut self, slot: u32, trigger: Trigger, words: Words, turn: &mut Turn<'_>) {
+        let at_arrival = trigger == Trigger::Ingest;
+        if !at_arrival && self.asks(slot, trigger, turn) {
+            return;
+        }
+        self.conclude(slot, trigger, words, turn);
+        if at_arrival && self.traces.row(slot).state != State::Undecided {
+            self.asks(slot, trigger, turn);
+        }
+    }
+
+    /// Decides it on what is known by now. Asks History if something may lie there.
+    pub(super) fn conclude(&mut self, slot: u32, trigger: Trigger, words: Words, turn: &mut Turn<'_>) {
         let undecided = self.traces.row(slot).state == State::Undecided;
+        let aside = self.traces.bring_back(slot);
         let promised = self.take_promise(slot);
         let earlier = self.consult(slot, turn);
-        let wish = nearer(nearer(wish, promised), earlier.promised);
-        let trigger =
-            if earlier.state.is_some() && trigger != Trigger::Link { Trigger::Late } else { trigger };
+        let wish = nearer(nearer(words.wish, promised), earlier.promised);
         let from = earlier.state.unwrap_or(self.traces.row(slot).state);
-        let change = self.weigh(slot, from, wish, turn.now);
+        let own = self.own_trigger(slot);
+        let change = self.weigh(slot, from, Words { wish, ..words }, turn.now);
+        let trigger = match trigger {
+            Trigger::Link => Trigger::Link,
+            Trigger::Peer if change.word == Word::OtherNode || change.because.is_some() => Trigger::Peer,
+            _ if earlier.state.is_some() => Trigger::Late,
+            // What others hold made it no other: its own time has come.
+            Trigger::Peer => own,
+            other => other,
+        };
         if trigger == Trigger::Ingest && change.to != State::Sampled {
             self.traces.row_mut(slot).flags.clear(Flags::JUDGED);
+            if let Some(due) = aside {
+                self.traces.set_aside(slot, due);
+            }
             return;
         }
         self.apply(slot, &change);
@@ -65,7 +120,8 @@ impl Shard {
     pub(super) fn drop_pending(&mut self, slot: u32, turn: &mut Turn<'_>) {
         let from = State::Undecided;
         let to = State::NotSampled;
-        let change = Change { from, from_hops: None, to, to_hops: None, reason: SHUTDOWN, because: None };
+        let (because, word) = (None, Word::Judge);
+        let change = Change { from, from_hops: None, to, to_hops: None, reason: SHUTDOWN, because, word };
         self.apply(slot, &change);
         self.tell(slot, true, Trigger::Shutdown, &change, turn);
     }
@@ -78,15 +134,15 @@ impl Shard {
         Some(Wished { hops: hops?, origin: origin? })
     }
 
-    /// Where a trace stands now: the judge's word and the wish, none of which can lower what stood.
-    fn weigh(&mut self, slot: u32, from: State, wish: Option<Wished>, now: Now) -> Change {
+    /// Where a trace stands now: the judge's word, another node's and the wish, none of which can lower what stood.
+    fn weigh(&mut self, slot: u32, from: State, words: Words, now: Now) -> Change {
         let row = self.traces.row(slot);
         let from_hops = row.hops.filter(|_| from == State::Sampled);
         let (mut to, mut reason, merit) = match self.is_settled(slot, from) {
             true => (from, row.reason, Merit::None),
             false => self.ask_judge(slot, from, now),
         };
-        let mut to_hops = from_hops;
+        let (mut to_hops, mut word) = (from_hops, Word::Judge);
         if from == State::Sampled {
             to = State::Sampled;
             let shown = merit == Merit::Own && row_is_linked(self.traces.row(slot).reason);
@@ -95,7 +151,15 @@ impl Shard {
         if to == State::Sampled && merit == Merit::Own {
             to_hops = Some(0);
         }
-        let allowed = if to == State::Dropped { None } else { wish };
+        if let Some(told) = words.told.filter(|told| follows(from, told.state)) {
+            let hops = told.hops.into_iter().chain(to_hops).min().filter(|_| told.state == State::Sampled);
+            if (to, to_hops) != (told.state, hops) {
+                word = Word::OtherNode;
+            }
+            reason = if to == told.state { reason } else { told.reason };
+            (to, to_hops) = (told.state, hops);
+        }
+        let allowed = if to == State::Dropped { None } else { words.wish };
         let because = allowed.filter(|wish| to_hops.is_none_or(|hops| wish.hops < hops));
         if let Some(wish) = because {
             to_hops = Some(wish.hops);
@@ -105,7 +169,7 @@ impl Shard {
         if to == State::Undecided {
             to = State::NotSampled;
         }
-        Change { from, from_hops, to, to_hops, reason, because }
+        Change { from, from_hops, to, to_hops, reason, because, word }
     }
 
     /// Whether the judge has nothing to add.
@@ -123,10 +187,14 @@ impl Shard {
     fn ask_judge(&mut self, slot: u32, from: State, now: Now) -> (State, u16, Merit) {
         let row = self.traces.row_mut(slot);
         row.flags.set(Flags::JUDGED);
-        if from != State::Sampled && row.bytes > self.terms.max_bytes {
+        let mut facts = row.facts();
+        if let Some(elsewhere) = self.traces.extra(slot).and_then(|extra| extra.elsewhere.as_ref()) {
+            facts.merge(elsewhere);
+        }
+        if from != State::Sampled && facts.bytes > self.terms.max_bytes {
             return (State::NotSampled, TOO_LARGE, Merit::None);
         }
-        let judgement = self.judge.decide(now, &row.facts());
+        let judgement = self.judge.decide(now, &facts);
         self.stats.failed_policies += u64::from(judgement.failed);
         (judgement.verdict.into(), self.reasons.number(&judgement.reason), judgement.merit)
     }
@@ -199,8 +267,17 @@ fn verdict(state: State) -> Verdict {
     }
 }
 
+/// Whether another node's verdict counts: of a trace of which one part is kept, no part is dropped any more.
+fn follows(from: State, told: State) -> bool {
+    match told {
+        State::Sampled => from != State::Dropped,
+        State::Dropped => from != State::Sampled,
+        State::Undecided | State::NotSampled => false,
+    }
+}
+
 /// The one that is fewer links away.
-fn nearer(one: Option<Wished>, other: Option<Wished>) -> Option<Wished> {
+pub(super) fn nearer(one: Option<Wished>, other: Option<Wished>) -> Option<Wished> {
     match (one, other) {
         (Some(one), Some(other)) if other.hops < one.hops => Some(other),
         (one, other) => one.or(other),

@@ -44,7 +44,7 @@ impl Shard {
         }
     }
 
-    fn keep_linked(&mut self, trace: TraceId, wish: Wished, came: u32, turn: &mut Turn<'_>) {
+    pub(super) fn keep_linked(&mut self, trace: TraceId, wish: Wished, came: u32, turn: &mut Turn<'_>) {
         if self.links.as_ref().is_none_or(|links| wish.hops > links.max_hops) {
             return;
         }
@@ -56,7 +56,7 @@ impl Shard {
                 } else if old {
                     self.stats.beyond_look_back += 1;
                 } else {
-                    self.decide(slot, Trigger::Link, Some(wish), turn);
+                    self.decide(slot, Trigger::Link, wish.into(), turn);
                 }
             }
             Known::Memo(slot) => self.keep_remembered(slot, wish, came, turn),
@@ -101,6 +101,10 @@ impl Shard {
         self.traces.set_memo_origin(slot, wish.origin);
         let trigger = if promise { Trigger::Promise } else { Trigger::Link };
         self.tell_promise(trace, wish, trigger, turn);
+        if !promise {
+            // It is kept elsewhere, or its spans are gone: what links to it may be here.
+            self.spread_waiting(trace, turn.now, turn.history);
+        }
     }
 
     fn keep_forgotten(&mut self, past: &Past, wish: Wished, came: u32, turn: &mut Turn<'_>) {
@@ -119,8 +123,14 @@ impl Shard {
         self.adopt(None, past, wish, turn);
     }
 
-    /// Takes a trace back from History, with its records and links, to keep it.
+    /// Takes a trace back from History, to keep it.
     fn adopt(&mut self, memo: Option<u32>, past: &Past, wish: Wished, turn: &mut Turn<'_>) {
+        let slot = self.revive(memo, past);
+        self.decide(slot, Trigger::Link, wish.into(), turn);
+    }
+
+    /// Takes a trace back from History, with its records and links.
+    pub(super) fn revive(&mut self, memo: Option<u32>, past: &Past) -> u32 {
         let records = past.records.iter().copied().filter(|record| *record <= self.handled);
         let mut row =
             Row::new(&past.facts, past.records.first().copied().unwrap_or(0), 0, seconds(past.last_arrival));
@@ -153,7 +163,7 @@ impl Shard {
         for link in &past.facts.links {
             self.traces.link(slot, *link);
         }
-        self.decide(slot, Trigger::Link, Some(wish), turn);
+        slot
     }
 
     /// A trace that nobody has seen: what comes of it is kept.
@@ -165,7 +175,24 @@ impl Shard {
         self.tell_promise(trace, wish, Trigger::Promise, turn);
     }
 
+    /// Another node holds spans of a trace that is promised here.
+    pub(super) fn promise_again(&mut self, slot: u32, turn: &mut Turn<'_>) {
+        let (memo, origin) = (self.traces.memo(slot), self.traces.memo_origin(slot));
+        if let (Some(hops), Some(origin)) = (memo.hops, origin) {
+            let trace = memo.trace;
+            self.hand_out_promise(trace, Wished { hops, origin }, Trigger::Promise, turn);
+        }
+    }
+
     fn tell_promise(&mut self, trace: TraceId, wish: Wished, trigger: Trigger, turn: &mut Turn<'_>) {
+        self.hand_out_promise(trace, wish, trigger, turn);
+        if turn.history.elsewhere(trace).is_some() {
+            turn.out.questions.push(trace);
+            self.stats.asked_elsewhere += 1;
+        }
+    }
+
+    fn hand_out_promise(&self, trace: TraceId, wish: Wished, trigger: Trigger, turn: &mut Turn<'_>) {
         turn.out.decisions.push(Decision {
             trace,
             verdict: Verdict::Sampled,
@@ -189,6 +216,18 @@ impl Shard {
         }
         if let Some(kept) = self.kept(trace).filter(|kept| !self.is_beyond_look_back(kept.seen, came)) {
             self.ask_for(kept.origin, from, kept.hops.saturating_add(1), came);
+        } else if self.is_unseen(trace) && turn.history.elsewhere(trace).is_some() {
+            turn.out.questions.push(trace);
+            self.stats.asked_elsewhere += 1;
+        }
+    }
+
+    /// Whether no span of it has come, as far as is remembered.
+    fn is_unseen(&self, trace: TraceId) -> bool {
+        match self.traces.find(trace) {
+            Known::Nothing => true,
+            Known::Memo(slot) => self.traces.memo(slot).promise,
+            Known::Row(_) => false,
         }
     }
 
@@ -223,7 +262,7 @@ impl Shard {
         }
     }
 
-    fn ask(&mut self, trace: TraceId, history: &mut dyn History) -> Option<Past> {
+    pub(super) fn ask(&mut self, trace: TraceId, history: &mut dyn History) -> Option<Past> {
         self.stats.asked_past += 1;
         history.past(trace)
     }
@@ -252,23 +291,40 @@ impl Shard {
             }
         }
         if direction != Direction::Contributors {
-            targets.extend_from_slice(self.waiting.of(trace));
-            if self.traces.horizon.is_some() || self.waiting.lost {
-                self.stats.asked_dependants += 1;
-                targets.extend(history.dependants(trace, limit));
-            }
+            targets.extend(self.dependants(trace, limit, history));
         }
         targets.sort_unstable();
         targets.dedup();
         self.traces.take_fresh(slot);
-        self.spread(slot, &targets, now).saturating_add(left_out)
+        self.spread(trace, &targets, now).saturating_add(left_out)
+    }
+
+    fn dependants(&mut self, trace: TraceId, limit: usize, history: &mut dyn History) -> Vec<TraceId> {
+        let mut known = self.waiting.of(trace).to_vec();
+        if self.traces.horizon.is_some() || self.waiting.lost {
+            self.stats.asked_dependants += 1;
+            known.extend(history.dependants(trace, limit));
+        }
+        known
+    }
+
+    /// Asks for the traces that link to one that is kept elsewhere and of which nothing has come here.
+    pub(super) fn spread_waiting(&mut self, trace: TraceId, now: Now, history: &mut dyn History) {
+        let Some(links) = self.links.as_ref().filter(|links| links.direction != Direction::Contributors)
+        else {
+            return;
+        };
+        let limit = links.max_traces.get();
+        let targets = self.dependants(trace, limit, history);
+        self.spread(trace, &targets, now);
     }
 
     /// Asks for those that links came for since, if the trace is kept.
     pub(super) fn spread_fresh(&mut self, slot: u32, now: Now) -> u32 {
         let fresh = self.traces.take_fresh(slot);
         let follows = self.links.as_ref().is_some_and(|links| links.direction != Direction::Dependants);
-        if follows { self.spread(slot, &fresh, now) } else { 0 }
+        let trace = self.traces.row(slot).trace;
+        if follows { self.spread(trace, &fresh, now) } else { 0 }
     }
 
     /// After a restart: what was asked before may not have arrived.
@@ -278,9 +334,8 @@ impl Shard {
         }
     }
 
-    fn spread(&mut self, slot: u32, targets: &[TraceId], now: Now) -> u32 {
-        let row = self.traces.row(slot);
-        let Some(kept) = self.kept(row.trace) else { return 0 };
+    fn spread(&mut self, trace: TraceId, targets: &[TraceId], now: Now) -> u32 {
+        let Some(kept) = self.kept(trace) else { return 0 };
         let mut left_out = 0;
         for target in targets {
             let asked = self.ask_for(kept.origin, *target, kept.hops.saturating_add(1), seconds(now.wall));

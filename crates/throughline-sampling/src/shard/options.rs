@@ -27,6 +27,8 @@ pub struct ShardOptions {
     pub max_links: usize,
     /// Wishes that wait for the next `poll`. Beyond it they are refused and counted.
     pub max_wishes: usize,
+    /// How long a trace that is due waits for what other nodes hold of it.
+    pub ask_wait: Duration,
 }
 
 impl Default for ShardOptions {
@@ -40,6 +42,7 @@ impl Default for ShardOptions {
             slice: 4096,
             max_links: 1 << 22,
             max_wishes: 1 << 16,
+            ask_wait: Duration::from_secs(2),
         }
     }
 }

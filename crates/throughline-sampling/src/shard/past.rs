@@ -35,7 +35,7 @@ impl Shard {
     }
 
     /// Whether spans may have come before the horizon. Not if its root began clearly later: no span is older than its root.
-    fn may_lie_beyond(&self, row: &Row) -> bool {
+    pub(super) fn may_lie_beyond(&self, row: &Row) -> bool {
         let Some(horizon) = self.horizon() else { return false };
         let skew = u64::try_from(self.options.clock_skew.as_nanos()).unwrap_or(u64::MAX);
         !row.flags.has(Flags::ROOT) || row.start <= horizon.0.saturating_add(skew)

@@ -50,6 +50,10 @@ impl Flags {
     pub(super) const SPREAD: Self = Self(1 << 8);
     /// Links did not fit: History has them.
     pub(super) const UNLINKED: Self = Self(1 << 9);
+    /// It is due and waits for what other nodes hold of it.
+    pub(super) const ASIDE: Self = Self(1 << 10);
+    /// Other nodes have been asked since its last span came.
+    pub(super) const ASKED: Self = Self(1 << 11);
 
     #[inline]
     pub(super) fn has(self, flag: Self) -> bool {

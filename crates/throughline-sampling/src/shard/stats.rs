@@ -46,6 +46,10 @@ pub struct Stats {
     pub asked_past: u64,
     /// Questions to History about what links to a trace.
     pub asked_dependants: u64,
+    /// Questions to other nodes about a trace.
+    pub asked_elsewhere: u64,
+    /// Of these: without the answer of every node asked, and what was here decided.
+    pub unanswered: u64,
     /// Decisions gone from memory: from now on History is asked.
     pub forgotten: u64,
     /// Traces with more records than are held of one.
@@ -76,7 +80,8 @@ impl AddAssign for Stats {
         add!(self, other, {
             undecided, decided, remembered_sampled, remembered_not_sampled, records, links, bytes, sampled,
             not_sampled, dropped, evicted, too_large, overturned, linked, late_sampled, late_not_sampled,
-            late_dropped, failed_policies, asked_past, asked_dependants, forgotten, spilled, wishes_sent,
+            late_dropped, failed_policies, asked_past, asked_dependants, asked_elsewhere, unanswered,
+            forgotten, spilled, wishes_sent,
             wishes_refused, links_left_out, beyond_look_back, promised
         });
     }
@@ -115,13 +120,15 @@ mod tests {
             failed_policies: 18,
             asked_past: 19,
             asked_dependants: 20,
-            forgotten: 21,
-            spilled: 22,
-            wishes_sent: 23,
-            wishes_refused: 24,
-            links_left_out: 25,
-            beyond_look_back: 26,
-            promised: 27,
+            asked_elsewhere: 21,
+            unanswered: 22,
+            forgotten: 23,
+            spilled: 24,
+            wishes_sent: 25,
+            wishes_refused: 26,
+            links_left_out: 27,
+            beyond_look_back: 28,
+            promised: 29,
         };
         let mut both = one;
         both += one;

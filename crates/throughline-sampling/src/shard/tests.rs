@@ -4,3 +4,4 @@ mod bounds;
 mod properties;
 mod rig;
 mod scripts;
+mod tier;

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use throughline_otlp::{TraceId, UnixNanos};
 
+use super::aside::Aside;
 use super::row::{Block, ByOrder, ByRoot, Flags, Memo, Row, State};
 use super::slab::{List, Slab};
 use super::table::Table;
-use crate::facts::MAX_LINKS;
+use crate::facts::{MAX_LINKS, TraceFacts};
 
 /// In the table: a memo, not a row.
 pub(super) const MEMO: u32 = 1 << 31;
@@ -31,6 +32,8 @@ pub(super) struct Extra {
     pub(super) left_out: u32,
     /// The trace because of which it is kept.
     pub(super) origin: Option<TraceId>,
+    /// What its spans on other nodes say.
+    pub(super) elsewhere: Option<Box<TraceFacts>>,
 }
 
 /// How much is remembered.
@@ -59,6 +62,8 @@ pub(super) struct Traces {
     pub(super) records: usize,
     /// Undecided, by first arrival: so by deadline too.
     pub(super) arrivals: List<ByOrder>,
+    /// Undecided, due, and waiting for what other nodes hold.
+    pub(super) aside: Aside,
     /// Undecided and decided earlier than by first arrival, because their root has come.
     pub(super) roots: List<ByRoot>,
     /// Decided, the one to be reduced to a memo first.
@@ -84,6 +89,7 @@ impl Traces {
             blocks: Slab::new(),
             records: 0,
             arrivals: List::new(),
+            aside: Aside::default(),
             roots: List::new(),
             decided: List::new(),
             sampled: List::new(),
@@ -177,6 +183,7 @@ impl Traces {
         if let Some(due) = due
             && !seen
             && row.state == State::Undecided
+            && !row.flags.has(Flags::ASIDE)
             && due < row.due
         {
             row.due = due;
@@ -355,7 +362,7 @@ impl Traces {
     }
 
     pub(super) fn measure(&self, stats: &mut super::Stats) {
-        stats.undecided = self.arrivals.len();
+        stats.undecided = self.undecided();
         stats.decided = self.decided.len();
         stats.remembered_sampled = self.sampled.len();
         stats.remembered_not_sampled = self.not_sampled.len();
@@ -380,7 +387,7 @@ impl Traces {
             self.sampled.len() <= self.bounds.sampled && self.not_sampled.len() <= self.bounds.not_sampled
         );
         assert!(self.links <= self.bounds.links);
-        assert_eq!(self.rows.len(), self.arrivals.len() + self.decided.len());
+        assert_eq!(self.rows.len(), self.undecided() + self.decided.len());
         assert_eq!(self.memos.len(), self.sampled.len() + self.not_sampled.len());
         assert_eq!(self.table.len(), self.rows.len() + self.memos.len());
         assert!(self.extras.len() <= self.table.len());

@@ -19,7 +19,7 @@ const TRACES: u8 = 10;
 
 /// What a request may bring of one trace.
 #[derive(Clone)]
-struct Piece {
+pub struct Piece {
     trace: u8,
     spans: u32,
     slow: bool,
@@ -37,7 +37,7 @@ impl std::fmt::Debug for Piece {
 }
 
 impl Piece {
-    fn facts(&self) -> TraceFacts {
+    pub fn facts(&self) -> TraceFacts {
         let links: Vec<TraceId> = self.links.iter().map(|link| id(b'a' + link)).collect();
         let mut facts = spans(id(b'a' + self.trace), self.spans, &links);
         if self.slow {
@@ -60,7 +60,7 @@ use proptest::strategy::Strategy as Strategy_;
 
 /// What happens between two requests.
 #[derive(Clone, Copy, Debug)]
-enum Pause {
+pub enum Pause {
     None,
     /// The caller does not poll.
     Unpolled,
@@ -70,13 +70,13 @@ enum Pause {
 }
 
 #[derive(Clone, Debug)]
-struct Course {
+pub struct Course {
     /// Each with the pause after it.
-    requests: Vec<(Vec<Piece>, Pause)>,
-    shards: usize,
+    pub requests: Vec<(Vec<Piece>, Pause)>,
+    pub shards: usize,
 }
 
-fn course(crashes: u32) -> impl Strategy_<Value = Course> {
+pub fn course(crashes: u32) -> impl Strategy_<Value = Course> {
     let pause = prop_oneof![
         3 => Just(Pause::None),
         1 => Just(Pause::Unpolled),
@@ -108,7 +108,7 @@ fn shuffled() -> impl Strategy_<Value = (Course, Course)> {
 }
 
 /// Settings under which new facts only turn a no into a yes.
-fn rising() -> impl Strategy_<Value = Settings> {
+pub fn rising() -> impl Strategy_<Value = Settings> {
     let direction =
         prop_oneof![Just(Direction::Contributors), Just(Direction::Dependants), Just(Direction::Both)];
     let linked = prop::option::weighted(0.85, (direction, 1_u8..4));
@@ -164,7 +164,7 @@ fn all() -> impl Strategy_<Value = Settings> {
 }
 
 /// The final set of kept traces, from everything that came.
-fn model(settings: &Settings, course: &Course) -> String {
+pub fn model(settings: &Settings, course: &Course) -> String {
     let mut traces: BTreeMap<TraceId, TraceFacts> = BTreeMap::new();
     for piece in course.requests.iter().flat_map(|(pieces, _)| pieces) {
         let facts = piece.facts();

@@ -95,10 +95,12 @@ pub fn spans(trace: TraceId, spans: u32, links: &[TraceId]) -> TraceFacts {
 }
 
 /// All that ever came and was decided, searched by walking it.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub struct Journal {
     pub entries: Vec<Restored>,
     pub questions: usize,
+    /// Which traces another node may hold a part of.
+    pub elsewhere: Option<Box<dyn Fn(TraceId) -> bool>>,
 }
 
 impl Journal {
@@ -169,6 +171,11 @@ impl History for Journal {
         let from = |other: &TraceId| self.records(*other).any(|(_, _, facts)| links(facts));
         self.traces().into_iter().filter(from).take(limit).collect()
     }
+
+    fn elsewhere(&mut self, trace: TraceId) -> Option<UnixNanos> {
+        let held = self.elsewhere.as_ref().is_some_and(|elsewhere| elsewhere(trace));
+        held.then_some(UnixNanos(u64::MAX))
+    }
 }
 
 /// Which records a restart begins with.
@@ -188,6 +195,8 @@ pub struct Rig {
     pub now: Now,
     pub position: u64,
     pub told: Vec<(Duration, Decision)>,
+    /// For other nodes.
+    pub questions: Vec<TraceId>,
     in_flight: Vec<Wish>,
     crashes: usize,
 }
@@ -203,6 +212,7 @@ impl Rig {
             now: Now { wall: UnixNanos(BASE), mono: Duration::ZERO },
             position: 0,
             told: Vec::new(),
+            questions: Vec::new(),
             in_flight: Vec::new(),
             crashes: 0,
         };
@@ -251,6 +261,17 @@ impl Rig {
             self.journal.entries.push(Restored::Decision(decision));
         }
         self.in_flight.extend(out.wishes);
+        self.questions.extend(out.questions);
+    }
+
+    /// Those under way, for whoever delivers them elsewhere.
+    pub fn take_wishes(&mut self) -> Vec<Wish> {
+        std::mem::take(&mut self.in_flight)
+    }
+
+    /// Time goes on, and nobody polls.
+    pub fn pass(&mut self, time: Duration) {
+        self.set_time(self.now.mono + time);
     }
 
     pub fn deliver(&mut self) {
@@ -260,7 +281,7 @@ impl Rig {
         }
     }
 
-    fn is_busy(&self) -> bool {
+    pub fn is_busy(&self) -> bool {
         let busy = |shard: &Shard| shard.deadline().is_some_and(|deadline| deadline <= self.now.mono);
         !self.in_flight.is_empty() || self.shards.iter().any(busy)
     }
