@@ -314,13 +314,26 @@ fn damaged(view: &View, from: u32, to: u32) -> ReadError {
 
 /// All pairs of a key, oldest first: memory holds a filter for each sealed segment, so most are not touched.
 pub(crate) fn lookup(catalog: &Catalog, key: &[u8; 16]) -> Vec<Hit> {
+    lookup_through(catalog, key, u32::MAX)
+}
+
+/// Those before a position: later segments are not asked.
+pub(crate) fn lookup_before(catalog: &Catalog, key: &[u8; 16], before: Position) -> Vec<Hit> {
+    let mut hits = lookup_through(catalog, key, before.sequence());
+    hits.retain(|(position, _)| *position < before);
+    hits
+}
+
+/// Those in segments up to this one.
+fn lookup_through(catalog: &Catalog, key: &[u8; 16], last: u32) -> Vec<Hit> {
     let lookups = catalog.lookups();
     let mut hits = Vec::new();
-    for sealed in lookups.sealed.iter().filter(|sealed| sealed.filter.may_contain(key)) {
+    let asked = |sealed: &&Arc<Sealed>| sealed.sequence() <= last && sealed.filter.may_contain(key);
+    for sealed in lookups.sealed.iter().filter(asked) {
         let pairs = sealed.index().find(key).unwrap_or_else(|_| pairs_of_records(catalog, sealed, key));
         hits.extend(pairs.into_iter().map(|(record, value)| (sealed.position(record), value)));
     }
-    if let Some((sequence, entries)) = lookups.open {
+    if let Some((sequence, entries)) = lookups.open.filter(|(sequence, _)| *sequence <= last) {
         let pairs = entries.lock().unwrap_or_else(PoisonError::into_inner).find(key);
         hits.extend(pairs.into_iter().map(|(record, value)| (Position::new(sequence, record), value)));
     }

@@ -222,6 +222,11 @@ pub enum Heard {
 pub trait History {
     /// What is known of a trace; `None` if nothing is.
     fn past(&mut self, trace: TraceId) -> Option<Past>;
+    /// Whether anything is known of a trace from before the record `first`. Asked of every new trace once memory has forgotten
+    /// some: cheap where [`History::past`] is not. A "yes" too many costs time only.
+    fn lies_before(&mut self, _trace: TraceId, _first: u64) -> bool {
+        true
+    }
     /// The traces known to link to this one, at most `limit`.
     fn dependants(&mut self, trace: TraceId, limit: usize) -> Vec<TraceId>;
     /// Another node may hold spans of it that came before this time: it is to be asked before the trace is decided here.

@@ -226,6 +226,10 @@ impl History for WithPending<'_> {
         Some(past)
     }
 
+    fn lies_before(&mut self, trace: TraceId, first: u64) -> bool {
+        self.history.lies_before(trace, first)
+    }
+
     fn dependants(&mut self, trace: TraceId, limit: usize) -> Vec<TraceId> {
         self.history.dependants(trace, limit)
     }

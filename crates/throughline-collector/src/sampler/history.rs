@@ -115,6 +115,11 @@ impl History for JournalHistory<'_> {
         facts.map(|facts| Past { decided, records, sent_through, last_arrival, facts })
     }
 
+    fn lies_before(&mut self, trace: TraceId, first: u64) -> bool {
+        let hits = self.journal.lookup_before(&trace.bytes(), Position(first));
+        hits.iter().any(|(_, value)| matches!(Entry::read(value), Some(Entry::Holds | Entry::Decides)))
+    }
+
     fn dependants(&mut self, trace: TraceId, limit: usize) -> Vec<TraceId> {
         let mut found = Vec::new();
         for (_, value) in self.journal.lookup(&trace.bytes()) {
@@ -151,8 +156,12 @@ mod tests {
     use super::super::tests::plan;
     use super::*;
 
-    /// What a sampler is told of a trace whose record arrived at 5, if it looks back to `since`.
-    fn past_since(since: u64, needed_from: u64) -> Option<Vec<u64>> {
+    /// What a history that looks back to `since` says, of a trace whose only record arrived at 5 and stands at a position.
+    fn ask<R>(
+        since: u64,
+        needed_from: u64,
+        question: impl FnOnce(JournalHistory<'_>, TraceId, u64) -> R,
+    ) -> R {
         let (journal, _) =
             Journal::open(Arc::new(SimFs::new(1)), Path::new("/journal"), Options::default()).unwrap();
         let trace = TraceId::new([7; 16]).unwrap();
@@ -163,10 +172,10 @@ mod tests {
         let mut keys = Keys::default();
         push_holds(&mut keys, trace, 1);
         let record = Record { keys, ..Record::new(RecordKind::Spans, 5, request) };
-        journal.append_wait(record).unwrap();
+        let position = journal.append_wait(record).unwrap().0;
         let plan = plan();
         let since = UnixNanos(since);
-        let mut history = JournalHistory {
+        let history = JournalHistory {
             journal: &journal,
             plan: &plan,
             pipeline: "traces",
@@ -175,7 +184,21 @@ mod tests {
             needed_from,
             elsewhere: None,
         };
-        history.past(trace).map(|past| past.records)
+        question(history, trace, position)
+    }
+
+    fn past_since(since: u64, needed_from: u64) -> Option<Vec<u64>> {
+        ask(since, needed_from, |mut history, trace, _| history.past(trace).map(|past| past.records))
+    }
+
+    #[test]
+    fn only_a_record_before_the_first_one_known_is_worth_reading() {
+        let lies = ask(0, 0, |mut history, trace, at| {
+            let other = TraceId::new([8; 16]).unwrap();
+            [(trace, at), (trace, at + 1), (other, at + 1)]
+                .map(|(trace, first)| history.lies_before(trace, first))
+        });
+        assert_eq!(lies, [false, true, false]);
     }
 
     #[test]

@@ -23,10 +23,10 @@ impl Shard {
         if !row.flags.has(Flags::PAST) || kept_anyway {
             return Earlier::default();
         }
-        let ask = row.state != State::Undecided || self.may_lie_beyond(row);
-        let row = self.traces.row_mut(slot);
-        row.flags.clear(Flags::PAST);
-        let trace = row.trace;
+        let (trace, first) = (row.trace, row.first);
+        let ask = row.state != State::Undecided
+            || (self.may_lie_beyond(row) && turn.history.lies_before(trace, first));
+        self.traces.row_mut(slot).flags.clear(Flags::PAST);
         if !ask {
             return Earlier::default();
         }

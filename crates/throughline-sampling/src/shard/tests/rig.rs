@@ -99,6 +99,8 @@ pub fn spans(trace: TraceId, spans: u32, links: &[TraceId]) -> TraceFacts {
 pub struct Journal {
     pub entries: Vec<Restored>,
     pub questions: usize,
+    /// Questions that an index answers.
+    pub looks: usize,
     /// Which traces another node may hold a part of.
     pub elsewhere: Option<Box<dyn Fn(TraceId) -> bool>>,
 }
@@ -163,6 +165,11 @@ impl History for Journal {
         }
         let facts = facts.unwrap_or_else(|| TraceFacts { spans: 0, bytes: 0, ..spans(trace, 0, &[]) });
         Some(Past { decided, records, sent_through, last_arrival, facts })
+    }
+
+    fn lies_before(&mut self, trace: TraceId, first: u64) -> bool {
+        self.looks += 1;
+        self.decisions(trace).next().is_some() || self.records(trace).any(|(position, ..)| position < first)
     }
 
     fn dependants(&mut self, trace: TraceId, limit: usize) -> Vec<TraceId> {
