@@ -20,7 +20,8 @@
 //! *Decided*: the row stays as long as there are no more than `num_traces` rows, so that a late span that makes a policy
 //! say yes brings the whole trace without touching a disk. Then a memo (verdict, reason, hops) stays as long as the
 //! decision cache allows; then it is forgotten, and [`Shard::horizon`] says that what arrived before may be known to
-//! [`History`] only. History is asked when such a trace is decided, never when its spans arrive, and once per row.
+//! [`History`] only. A filter knows which traces those are, but for the oldest: History is asked when such a trace is decided,
+//! never when its spans arrive, and once per row.
 //!
 //! A verdict only rises. `Dropped` is final; a late span of a sampled trace goes out, whatever it would have voted. No record
 //! of a trace goes out twice in one process. One exception to "drop is stronger": what has been sampled stays sampled.
@@ -36,6 +37,7 @@
 //! | memo | 36 | two decision caches |
 //! | table | 10 to 15 a row or memo | |
 //! | cell that is free again | 4 more | |
+//! | forgotten trace: one bit in a filter, or several | 2 | 16 x `num_traces`; of older ones only their time is known |
 //! | trace that waits for other nodes, or of which they hold facts | about 100, about 250 more | those that are asked about |
 //! | link | 16, and about 120 for a trace that has some | `max_links` in all, [`MAX_LINKS`] a trace |
 //! | trace kept because of another, or waiting for one | 16, and about 120 for each other | `max_links` each |
@@ -67,6 +69,7 @@ mod arrive;
 mod aside;
 mod decide;
 mod elsewhere;
+mod forgotten;
 mod holds;
 mod links;
 mod options;
@@ -195,7 +198,7 @@ impl Shard {
         let links = plan.links().cloned();
         let max_traces = links.as_ref().map_or(0, |links| links.max_traces.get());
         let mut traces = Traces::new(options.seed, bounds);
-        traces.horizon = options.before.map(|before| seconds(before.wall));
+        options.before.iter().for_each(|before| traces.forget_before(seconds(before.wall)));
         Self {
             judge: Judge::new(plan, budgets),
             terms,

@@ -36,9 +36,10 @@ impl Shard {
 
     /// Whether spans may have come before the horizon. Not if its root began clearly later: no span is older than its root.
     pub(super) fn may_lie_beyond(&self, row: &Row) -> bool {
-        let Some(horizon) = self.horizon() else { return false };
+        let Some(until) = self.traces.forgotten_until(row.trace) else { return false };
+        let until = u64::from(until) * 1_000_000_000;
         let skew = u64::try_from(self.options.clock_skew.as_nanos()).unwrap_or(u64::MAX);
-        !row.flags.has(Flags::ROOT) || row.start <= horizon.0.saturating_add(skew)
+        !row.flags.has(Flags::ROOT) || row.start <= until.saturating_add(skew)
     }
 
     fn absorb(&mut self, slot: u32, past: &Past) -> Earlier {

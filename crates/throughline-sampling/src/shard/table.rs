@@ -26,6 +26,12 @@ struct Part {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Hash(u64);
 
+impl Hash {
+    pub(super) fn bits(self) -> u64 {
+        self.0
+    }
+}
+
 impl Table {
     pub(super) fn new(seed: u64) -> Self {
         Self { parts: vec![Part::default(); PARTS], key: (mix(seed), mix(seed ^ 0x9e37_79b9_7f4a_7c15)) }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use throughline_otlp::{TraceId, UnixNanos};
 
 use super::aside::Aside;
+use super::forgotten::Forgotten;
 use super::row::{Block, ByOrder, ByRoot, Flags, Memo, Row, State};
 use super::slab::{List, Slab};
 use super::table::Table;
@@ -13,6 +14,9 @@ use crate::facts::{MAX_LINKS, TraceFacts};
 
 /// In the table: a memo, not a row.
 pub(super) const MEMO: u32 = 1 << 31;
+
+/// Forgotten traces in a generation of the filter, for each row: of sixteen times `num_traces` it is known which they are.
+const GONE_A_ROW: usize = 4;
 
 /// What is known of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +80,8 @@ pub(super) struct Traces {
     turn: Turning,
     /// Seconds: what arrived before this may be forgotten.
     pub(super) horizon: Option<u32>,
+    /// Which those are.
+    pub(super) gone: Forgotten,
     pub(super) forgotten: u64,
     pub(super) spilled: u64,
 }
@@ -99,6 +105,7 @@ impl Traces {
             bounds,
             turn: Turning::Between,
             horizon: None,
+            gone: Forgotten::new(bounds.rows.saturating_mul(GONE_A_ROW)),
             forgotten: 0,
             spilled: 0,
         }
@@ -279,7 +286,8 @@ impl Traces {
     fn forget(&mut self, slot: u32) {
         let memo = *self.memos.at(slot);
         self.discard_memo(slot);
-        self.forget_before(memo.seen);
+        self.gone.add(self.table.hash(memo.trace), memo.seen);
+        self.horizon = self.horizon.max(Some(memo.seen));
         self.forgotten += 1;
     }
 
@@ -293,8 +301,18 @@ impl Traces {
         }
     }
 
+    /// Anything that came before this may be History's.
     pub(super) fn forget_before(&mut self, seconds: u32) {
-        self.horizon = Some(self.horizon.map_or(seconds, |horizon| horizon.max(seconds)));
+        self.gone.lose(seconds);
+        self.horizon = self.horizon.max(Some(seconds));
+    }
+
+    /// Until when, in seconds, spans of a trace may have come that memory has forgotten.
+    pub(super) fn forgotten_until(&self, trace: TraceId) -> Option<u32> {
+        match self.horizon.is_some() && self.gone.may_contain(self.table.hash(trace)) {
+            true => self.horizon,
+            false => self.gone.lost(),
+        }
     }
 
     pub(super) fn extra(&self, slot: u32) -> Option<&Extra> {
@@ -371,6 +389,7 @@ impl Traces {
         stats.forgotten = self.forgotten;
         stats.spilled = self.spilled;
         stats.bytes = self.table.bytes() + self.rows.bytes() + self.memos.bytes() + self.blocks.bytes();
+        stats.bytes += self.gone.bytes();
     }
 }
 

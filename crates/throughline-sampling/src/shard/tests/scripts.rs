@@ -289,6 +289,22 @@ fn a_root_younger_than_all_that_is_forgotten_needs_no_question() {
 }
 
 #[test]
+fn only_what_is_forgotten_is_looked_for() {
+    let few = Settings { num_traces: 2.try_into().unwrap(), ..settings() };
+    let mut rig = Rig::new(few, ShardOptions::default(), 1);
+    for (at, trace) in ('a'..='l').enumerate() {
+        step(&mut rig, &format!("{} {trace} 1", at * 100));
+    }
+    step(&mut rig, "2000 .");
+    assert!(rig.shards[0].horizon().is_some(), "a test of nothing");
+    assert_eq!((rig.told.len(), rig.journal.looks), (12, 0), "new traces, though none shows its root");
+    for line in ["2100 a 1", "2200 ."] {
+        step(&mut rig, line);
+    }
+    assert_eq!((rig.journal.looks, rig.journal.questions), (1, 1));
+}
+
+#[test]
 fn a_batch_brings_back_what_it_came_from() {
     check(
         with_links(settings(), links(Direction::Contributors, 1)),
