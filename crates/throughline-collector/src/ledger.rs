@@ -127,8 +127,8 @@ impl Ledger {
                 *written = Written { checkpoint: Some(checkpoint), position: Some(position.0) };
             }
             Err(error) => {
-                // A full journal must not stay full for the checkpoint that it has no room for: the last one is given up
-                // with what it pins. After a crash the exporters send again what the journal still holds; nothing is lost.
+                // At its cap a journal makes room for it; on a full disk it cannot, and must not stay full for its sake: the last
+                // one is given up with what it pins. After a crash the exporters send again what the journal still holds; nothing is lost.
                 if matches!(error, AppendError::Refused(Refused::Full(_))) {
                     written.position = None;
                 }
