@@ -5,6 +5,7 @@
 //! - [`settings`]: what a `tail_sampling` block says, as plain data.
 //! - [`plan`](Plan): the settings compiled, once. It knows which facts the policies need of a span.
 //! - `ottl`: conditions in OTTL, parsed and evaluated on a span.
+//! - `pattern`: regular expressions in Go's syntax.
 //! - [`facts`]: what one request says of each of its traces, taken from the wire while it passes. No bodies.
 //! - `judge`: facts of a trace in, verdict and reason out; one policy per file under `policy`.
 //! - [`shard`](Shard): owns its traces from the first span to long after the decision: deadlines, late spans, linked
@@ -20,6 +21,7 @@ pub mod settings;
 
 mod judge;
 mod ottl;
+mod pattern;
 mod plan;
 mod policy;
 pub mod shard;

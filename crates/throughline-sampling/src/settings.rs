@@ -239,10 +239,10 @@ pub enum StatusCode {
 pub enum ErrorMode {
     /// An error counts as no. The peer also logs it; a core without I/O does not, so that it is as [`Self::Silent`].
     Ignore,
-    /// An error counts as no.
+    /// An error counts as no: what the peer does if nothing is said.
+    #[default]
     Silent,
     /// An error makes the policy fail for this trace; it is counted and skipped.
-    #[default]
     Propagate,
 }
 

@@ -198,8 +198,17 @@ impl<'a> At<'a> {
 
     /// One of a few words.
     pub(super) fn one_of<T: Clone>(&self, words: &[(&str, T)]) -> Option<T> {
+        self.word(words, |word, text| word == text)
+    }
+
+    /// One of a few words, in capitals or not.
+    pub(super) fn one_of_any_case<T: Clone>(&self, words: &[(&str, T)]) -> Option<T> {
+        self.word(words, str::eq_ignore_ascii_case)
+    }
+
+    fn word<T: Clone>(&self, words: &[(&str, T)], equal: impl Fn(&str, &str) -> bool) -> Option<T> {
         let text = self.text()?;
-        let found = words.iter().find(|(word, _)| *word == text);
+        let found = words.iter().find(|(word, _)| equal(word, &text));
         if found.is_none() {
             let allowed: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
             self.error(format!("is `{text}`, expected {}{}", listed(&allowed), nearest(&text, &allowed)));

@@ -152,7 +152,7 @@ impl Path {
             Self::ParentSpanId => Value::Id(head.parent_span_id),
             Self::TraceIdText => Value::Text(Cow::Owned(hex(head.trace_id))),
             Self::SpanIdText => Value::Text(Cow::Owned(hex(head.span_id))),
-            Self::ParentSpanIdText if head.is_root() => Value::Text(Cow::Borrowed("")),
+            Self::ParentSpanIdText if head.is_root() => Value::Text(Cow::Borrowed("0000000000000000")),
             Self::ParentSpanIdText => Value::Text(Cow::Owned(hex(head.parent_span_id))),
             Self::DroppedAttributes | Self::DroppedEvents | Self::DroppedLinks => {
                 let [dropped_attributes, dropped_events, dropped_links] = head.dropped;

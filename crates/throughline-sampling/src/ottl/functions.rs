@@ -6,8 +6,9 @@ use super::Context;
 use super::error::SyntaxError;
 use super::lexer::Word;
 use super::parser::Parser;
-use super::tree::{Call, Term, Type};
-use crate::policy::string_attribute::brief;
+use super::tree::{Call, Path, Term, Type};
+use super::value::double;
+use crate::pattern;
 
 const ALLOWED: &str = "IsMatch, HasPrefix, HasSuffix, IsString, IsBool, IsInt, IsDouble, IsList, IsMap, IsRootSpan, Len, Int, \
                        Double, String, Concat, TraceID, SpanID";
@@ -30,7 +31,7 @@ pub(super) fn call(parser: &mut Parser<'_>, name: &str, column: usize) -> Result
 fn function(parser: &mut Parser<'_>, name: &str, column: usize) -> Result<Call, SyntaxError> {
     Ok(match name {
         "IsMatch" => {
-            let target = parser.term()?;
+            let target = textual(parser)?;
             parser.expect_sign(",")?;
             Call::IsMatch(target, pattern(parser)?)
         }
@@ -42,22 +43,21 @@ fn function(parser: &mut Parser<'_>, name: &str, column: usize) -> Result<Call, 
             let (target, suffix) = two(parser)?;
             Call::HasSuffix(target, suffix)
         }
-        "IsString" => Call::Is(Type::Text, parser.term()?),
-        "IsBool" => Call::Is(Type::Bool, parser.term()?),
-        "IsInt" => Call::Is(Type::Int, parser.term()?),
-        "IsDouble" => Call::Is(Type::Double, parser.term()?),
-        "IsList" => Call::Is(Type::List, parser.term()?),
-        "IsMap" => Call::Is(Type::Map, parser.term()?),
+        "IsString" => Call::Is(Type::Text, some(parser)?),
+        "IsBool" => Call::Is(Type::Bool, some(parser)?),
+        "IsInt" => Call::Is(Type::Int, some(parser)?),
+        "IsDouble" => Call::Is(Type::Double, some(parser)?),
+        "IsList" => Call::Is(Type::List, some(parser)?),
+        "IsMap" => Call::Is(Type::Map, some(parser)?),
         "IsRootSpan" if parser.context == Context::Span => Call::IsRootSpan,
         "IsRootSpan" => {
-            let message =
-                "IsRootSpan is for conditions under `span`; here write span.parent_span_id.string == \"\"";
+            let message = "IsRootSpan is for conditions under `span`; here write span.parent_span_id == SpanID(0x0000000000000000)";
             return Err(SyntaxError { column, message: message.to_owned() });
         }
         "Len" => Call::Len(parser.term()?),
         "Int" => Call::Int(parser.term()?),
-        "Double" => Call::Double(parser.term()?),
-        "String" => Call::Text(parser.term()?),
+        "Double" => Call::Double(number(parser)?),
+        "String" => Call::Text(textual(parser)?),
         "Concat" => concat(parser)?,
         _ => {
             let message = format!("function `{name}` is not supported; allowed: {ALLOWED}");
@@ -66,10 +66,53 @@ fn function(parser: &mut Parser<'_>, name: &str, column: usize) -> Result<Call, 
     })
 }
 
+/// A value that `fits`, else an error that says what is expected.
+fn argument(
+    parser: &mut Parser<'_>,
+    expected: &str,
+    fits: impl Fn(&Term) -> bool,
+) -> Result<Term, SyntaxError> {
+    let column = parser.column();
+    let term = parser.term()?;
+    if fits(&term) {
+        return Ok(term);
+    }
+    Err(SyntaxError { column, message: format!("this can not be here; expected {expected}") })
+}
+
+/// Two values that may turn out to be texts.
 fn two(parser: &mut Parser<'_>) -> Result<(Term, Term), SyntaxError> {
-    let first = parser.term()?;
+    let text = |parser: &mut Parser<'_>| {
+        argument(parser, "a text", |term| {
+            matches!(term, Term::Text(_) | Term::Path(_) | Term::Call(_)) && !is_id(term)
+        })
+    };
+    let first = text(parser)?;
     parser.expect_sign(",")?;
-    Ok((first, parser.term()?))
+    Ok((first, text(parser)?))
+}
+
+/// A value that can be written as a text.
+fn textual(parser: &mut Parser<'_>) -> Result<Term, SyntaxError> {
+    argument(
+        parser,
+        "a value that is a text or a number; of an id: trace_id.string, span_id.string",
+        |term| !is_id(term),
+    )
+}
+
+fn some(parser: &mut Parser<'_>) -> Result<Term, SyntaxError> {
+    argument(parser, "a value; nil has no type", |term| !matches!(term, Term::Nil))
+}
+
+/// A value that may turn out to be a number.
+fn number(parser: &mut Parser<'_>) -> Result<Term, SyntaxError> {
+    let fits = |term: &Term| !matches!(term, Term::Text(text) if double(text).is_none());
+    argument(parser, "a number, or a text that is one", fits)
+}
+
+fn is_id(term: &Term) -> bool {
+    matches!(term, Term::Id(_) | Term::Path(Path::TraceId | Path::SpanId | Path::ParentSpanId))
 }
 
 fn pattern(parser: &mut Parser<'_>) -> Result<Regex, SyntaxError> {
@@ -77,8 +120,8 @@ fn pattern(parser: &mut Parser<'_>) -> Result<Regex, SyntaxError> {
     let Some(text) = parser.take_text() else {
         return Err(parser.unexpected("the pattern as a text in double quotes"));
     };
-    Regex::new(text).map_err(|error| {
-        let message = format!("invalid regular expression `{text}`: {}", brief(&error));
+    pattern::compile(text).map_err(|error| {
+        let message = format!("invalid regular expression `{text}`: {error}");
         SyntaxError { column, message }
     })
 }
@@ -90,11 +133,11 @@ fn concat(parser: &mut Parser<'_>) -> Result<Call, SyntaxError> {
         if !parts.is_empty() {
             parser.expect_sign(",")?;
         }
-        parts.push(parser.term()?);
+        parts.push(textual(parser)?);
     }
     parser.expect_sign("]")?;
     parser.expect_sign(",")?;
-    Ok(Call::Concat(parts, parser.term()?))
+    Ok(Call::Concat(parts, textual(parser)?))
 }
 
 /// The literal of a trace or span id: bytes, or its hex digits as a text.

@@ -127,6 +127,10 @@ impl Lexer<'_> {
                 number.parse().map_err(|_| self.error(column, format!("`{number}` is not a number")))?;
             return Ok(Word::Double(double));
         }
+        if number.len() > 1 && number.starts_with('0') {
+            // The peer takes it for an octal one.
+            return Err(self.error(column, format!("`{number}`: a whole number does not begin with 0")));
+        }
         let int = number.parse();
         Ok(Word::Int(int.map_err(|_| self.error(column, format!("`{number}` does not fit into 64 bits")))?))
     }

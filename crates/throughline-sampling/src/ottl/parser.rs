@@ -54,6 +54,9 @@ impl<'t> Parser<'t> {
     fn condition(&mut self) -> Result<Expression, SyntaxError> {
         self.deeper(|parser| {
             if parser.take_name("not") {
+                if parser.peek_name("not") {
+                    return Err(parser.unexpected("a condition; write not (not …)"));
+                }
                 return Ok(Expression::Not(Box::new(parser.condition()?)));
             }
             if parser.take_sign("(") {
@@ -193,9 +196,12 @@ impl<'t> Parser<'t> {
         if self.take_sign(sign) { Ok(()) } else { Err(self.unexpected(&format!("`{sign}`"))) }
     }
 
+    fn peek_name(&self, name: &str) -> bool {
+        self.peek().is_some_and(|token| matches!(&token.word, Word::Name(found) if found == name))
+    }
+
     fn take_name(&mut self, name: &str) -> bool {
-        let found =
-            self.peek().is_some_and(|token| matches!(&token.word, Word::Name(found) if found == name));
+        let found = self.peek_name(name);
         self.at += usize::from(found);
         found
     }

@@ -112,8 +112,8 @@ impl<'v> Value<'v> {
             Self::Bool(value) => Cow::Owned(value.to_string()),
             Self::Int(number) => Cow::Owned(number.to_string()),
             Self::Double(number) => Cow::Owned(double_text(number).ok_or(())?),
-            Self::Bytes(bytes) | Self::Id(bytes) => Cow::Owned(hex(bytes)),
-            Self::List(_) | Self::Map(_) => return Err(()),
+            Self::Bytes(bytes) => Cow::Owned(hex(bytes)),
+            Self::Id(_) | Self::List(_) | Self::Map(_) => return Err(()),
         }))
     }
 
@@ -138,7 +138,7 @@ impl<'v> Value<'v> {
         Ok(match self {
             Self::Nil => Value::Nil,
             Self::Bool(value) => Value::Double(f64::from(u8::from(value))),
-            Self::Text(text) => Value::Double(text.parse().map_err(drop)?),
+            Self::Text(text) => Value::Double(double(&text).ok_or(())?),
             other => Value::Double(as_double(&other).ok_or(())?),
         })
     }
@@ -155,7 +155,19 @@ impl<'v> Value<'v> {
     }
 }
 
-/// A double as JSON writes it in the peer: plain from 1e-6 to 1e21.
+/// The number that a text is, as the peer reads it: `1_000` is one, what is too large for a double is none.
+pub(super) fn double(text: &str) -> Option<f64> {
+    let digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
+    let apart = text.split('_').collect::<Vec<_>>();
+    let between = |pair: &[&str]| match pair {
+        [left, right] => digit(left.chars().next_back()) && digit(right.chars().next()),
+        _ => true,
+    };
+    let number: f64 = apart.windows(2).all(between).then(|| apart.concat())?.parse().ok()?;
+    (number.is_finite() || !text.contains(|c: char| c.is_ascii_digit())).then_some(number)
+}
+
+/// A double as JSON writes it in the peer: plain from 1e-6 to 1e21, exponents with two digits.
 fn double_text(number: f64) -> Option<String> {
     let size = number.abs();
     if !size.is_finite() {
@@ -165,7 +177,10 @@ fn double_text(number: f64) -> Option<String> {
         return Some(number.to_string());
     }
     let text = format!("{number:e}");
-    Some(if size >= 1.0 { text.replace('e', "e+") } else { text })
+    Some(match text.split_once("e-") {
+        Some((number, exponent)) => format!("{number}e-{exponent:0>2}"),
+        None => text.replace('e', "e+"),
+    })
 }
 
 /// Lower-case hex digits.

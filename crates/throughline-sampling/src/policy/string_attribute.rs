@@ -1,14 +1,15 @@
 //! `string_attribute`: a text among a span's or its resource's attributes has one of some values, or matches one of some
 //! patterns.
 //!
-//! Patterns are Rust's `regex` syntax, nearly the RE2 syntax of the peer, and linear in the text as RE2 is. Where the peer
+//! Patterns are written as for the peer, in Go's syntax, and searching is linear in the text as it is there. Where the peer
 //! needs a cache of results to be fast (`cache_max_size`), all patterns are searched for in one pass here: the setting is
 //! accepted and without effect.
 
-use regex::{Regex, RegexSet};
+use regex::RegexSet;
 
 use super::Judges;
 use super::met::MetBySome;
+use crate::pattern;
 use crate::plan::{Builder, Leaf, PlanError, Scalar, Step, Test};
 use crate::settings::{Invert, Matching};
 
@@ -82,25 +83,18 @@ fn patterns(values: &[String], builder: &Builder) -> Result<Texts, PlanError> {
     if values.is_empty() {
         return Err(builder.error(&[Step::Key("values")], "no pattern to match; give at least one"));
     }
-    for (at, pattern) in values.iter().enumerate() {
-        if let Err(error) = Regex::new(pattern) {
+    let mut translated = Vec::with_capacity(values.len());
+    for (at, source) in values.iter().enumerate() {
+        let compiled = pattern::compile(source).map_err(|error| {
             let place = [Step::Key("values"), Step::Index(at)];
-            return Err(
-                builder.error(&place, format!("invalid regular expression `{pattern}`: {}", brief(&error)))
-            );
-        }
+            builder.error(&place, format!("invalid regular expression `{source}`: {error}"))
+        })?;
+        translated.push(compiled.as_str().to_owned());
     }
-    match RegexSet::new(values) {
+    match RegexSet::new(translated) {
         Ok(set) => Ok(Texts::Patterns { source: values.to_vec(), set }),
-        Err(error) => Err(builder.error(&[Step::Key("values")], brief(&error))),
+        Err(error) => Err(builder.error(&[Step::Key("values")], pattern::brief(&error))),
     }
-}
-
-/// A regular expression's error without the drawing above it.
-pub(crate) fn brief(error: &regex::Error) -> String {
-    let text = error.to_string();
-    let last = text.lines().last().unwrap_or_default();
-    last.strip_prefix("error: ").unwrap_or(last).to_owned()
 }
 
 impl Texts {

@@ -74,6 +74,7 @@ pub fn settings(json: &Value) -> Read<Settings> {
     if block.get("num_shards", Value::as_u64)?.is_some_and(|shards| shards > 256) {
         return Err("num_shards".to_owned());
     }
+    block.get("expected_new_traces_per_sec", Value::as_u64)?;
     let settings = Settings {
         decision_wait: block.get("decision_wait", duration)?.unwrap_or(Duration::from_secs(30)),
         decision_wait_after_root: block.get("decision_wait_after_root_received", duration)?,
@@ -141,10 +142,7 @@ fn policy(json: &Value) -> Read<Policy> {
 
 fn rule(kind: &str, block: &mut Block) -> Read<Rule> {
     Ok(match kind {
-        "latency" => Rule::Latency {
-            above: Duration::from_millis(block.must("threshold_ms", Value::as_u64)?),
-            up_to: block.get("upper_threshold_ms", Value::as_u64)?.map(Duration::from_millis),
-        },
+        "latency" => latency(block)?,
         "numeric_attribute" => Rule::NumericAttribute {
             key: block.must("key", text)?,
             min: block.get("min_value", Value::as_i64)?,
@@ -159,10 +157,7 @@ fn rule(kind: &str, block: &mut Block) -> Read<Rule> {
         "string_attribute" => Rule::StringAttribute {
             key: block.must("key", text)?,
             values: block.texts("values")?,
-            matching: match block.get("enabled_regex_matching", Value::as_bool)? {
-                Some(true) => Matching::Regex { cache: None },
-                _ => Matching::Exact,
-            },
+            matching: matching(block)?,
             invert: block.invert()?,
         },
         "boolean_attribute" => Rule::BooleanAttribute {
@@ -172,6 +167,24 @@ fn rule(kind: &str, block: &mut Block) -> Read<Rule> {
         },
         "status_code" => Rule::StatusCode { codes: codes(block)? },
         _ => limit_or_group(kind, block)?,
+    })
+}
+
+fn latency(block: &mut Block) -> Read<Rule> {
+    let above = block.get("threshold_ms", Value::as_u64)?;
+    let up_to = block.get("upper_threshold_ms", Value::as_u64)?.filter(|most| *most > 0);
+    if above.is_none() && up_to.is_none() {
+        return Err("threshold_ms is missing".to_owned());
+    }
+    let above = Duration::from_millis(above.unwrap_or_default());
+    Ok(Rule::Latency { above, up_to: up_to.map(Duration::from_millis) })
+}
+
+fn matching(block: &mut Block) -> Read<Matching> {
+    block.get("cache_max_size", Value::as_u64)?;
+    Ok(match block.get("enabled_regex_matching", Value::as_bool)? {
+        Some(true) => Matching::Regex { cache: None },
+        _ => Matching::Exact,
     })
 }
 
@@ -197,14 +210,15 @@ fn limit_or_group(kind: &str, block: &mut Block) -> Read<Rule> {
         },
         "span_count" => Rule::SpanCount {
             min: block.get("min_spans", Value::as_u64)?,
-            max: block.get("max_spans", Value::as_u64)?,
+            max: block.get("max_spans", Value::as_u64)?.filter(|max| *max > 0),
         },
         "trace_state" => Rule::TraceState { key: block.must("key", text)?, values: block.texts("values")? },
         "ottl_condition" => Rule::OttlCondition {
             errors: match block.get("error_mode", text)?.as_deref() {
                 Some("ignore") => ErrorMode::Ignore,
-                Some("silent") => ErrorMode::Silent,
-                _ => ErrorMode::Propagate,
+                Some("propagate") => ErrorMode::Propagate,
+                Some("silent") | None => ErrorMode::Silent,
+                Some(other) => return Err(format!("error_mode {other}")),
             },
             spans: block.texts("span")?,
             span_events: block.texts("spanevent")?,

@@ -222,13 +222,9 @@ fn trace_state(block: &mut Block<'_>) -> Option<Rule> {
 }
 
 fn ottl_condition(block: &mut Block<'_>) -> Rule {
-    let modes = [
-        ("ignore", ErrorMode::Ignore),
-        ("silent", ErrorMode::Silent),
-        ("propagate", ErrorMode::Propagate),
-        ("", ErrorMode::Propagate),
-    ];
-    let errors = block.get("error_mode").and_then(|at| at.one_of(&modes)).unwrap_or_default();
+    let modes =
+        [("ignore", ErrorMode::Ignore), ("silent", ErrorMode::Silent), ("propagate", ErrorMode::Propagate)];
+    let errors = block.get("error_mode").and_then(|at| at.one_of_any_case(&modes)).unwrap_or_default();
     let spans = block.texts("span");
     let span_events = block.texts("spanevent");
     Rule::OttlCondition { errors, spans, span_events }
