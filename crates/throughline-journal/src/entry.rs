@@ -54,10 +54,11 @@ impl Entry {
         Self { header, payload: Box::new(payload), keys, done }
     }
 
-    /// Whether it may use the reserve: it is what lets segments go.
+    /// Whether it may use the reserve, and exceed the cap: it is what lets segments go. A mark does not, and others may ask for
+    /// as many as they like.
     pub(crate) fn may_use_reserve(&self) -> bool {
         let kind = RecordKind::from_code(self.header.kind);
-        !matches!(kind, Some(RecordKind::Spans | RecordKind::Logs) | None)
+        matches!(kind, Some(RecordKind::Decisions | RecordKind::ExporterAcknowledgement))
     }
 
     /// Payload and keys.

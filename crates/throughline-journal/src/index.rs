@@ -66,10 +66,17 @@ impl Entries {
         self.count += keys.len();
     }
 
-    /// Nothing of what was added, in memory that stays.
+    /// Nothing of what was added, in memory that stays: about as much as there was. A part that was larger once gives the rest
+    /// back, or segments that each fill another part would add up.
     pub(crate) fn clear(&mut self) {
-        self.parts.iter_mut().for_each(Vec::clear);
+        for part in &mut self.parts {
+            let used = part.len();
+            part.clear();
+            part.shrink_to(2 * used);
+        }
+        let used = self.values.len();
         self.values.clear();
+        self.values.shrink_to(2 * used);
         self.count = 0;
     }
 

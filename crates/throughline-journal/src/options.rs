@@ -51,11 +51,11 @@ pub enum Verify {
 pub struct Options {
     /// Size of a segment. A change applies to new segments; those of another size stay readable and are removed when released.
     pub segment_bytes: u32,
-    /// Most bytes all segments may take. When every one of them is pinned, requests are refused until a consumer releases;
-    /// decisions, acknowledgements and marks are not, as they bring that about: until then they may exceed the cap.
+    /// Most bytes all segments may take. When every one of them is pinned, requests and marks are refused until a consumer
+    /// releases; decisions and acknowledgements are not, as they bring that about: until then they may exceed the cap.
     /// One file descriptor is held for each segment, so raise the process's limit beyond `cap_bytes / segment_bytes`.
     pub cap_bytes: u64,
-    /// Segments of the cap that only decisions, acknowledgements and marks may use: those are what lets other segments
+    /// Segments of the cap that only decisions and acknowledgements may use: those are what lets other segments
     /// go, and must find room when requests find none, on a full disk too. Their files are made at open. 0 if
     /// nothing of that kind is written.
     pub reserve_segments: u32,

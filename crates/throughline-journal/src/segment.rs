@@ -124,9 +124,11 @@ impl SegmentFile {
         })
     }
 
-    /// Reads, with zeros for what cannot be read.
+    /// Reads, with zeros for what cannot be read. No more than there is, whatever a header says of the file's length.
     pub(crate) fn read(&self, at: u32, length: usize) -> Vec<u8> {
-        read_salvaging(self.file.as_ref(), u64::from(at), length)
+        let there =
+            self.file.length().ok().and_then(|all| usize::try_from(all.saturating_sub(u64::from(at))).ok());
+        read_salvaging(self.file.as_ref(), u64::from(at), length.min(there.unwrap_or(length)))
     }
 
     pub(crate) fn error(&self, action: &'static str) -> impl FnOnce(io::Error) -> JournalError {

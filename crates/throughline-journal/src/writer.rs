@@ -111,13 +111,22 @@ impl Writer {
     /// Writes a group and tells each entry how it ended. After an error every entry was told so.
     pub(crate) fn commit(&mut self, entries: Vec<Entry>, now: Duration) -> Result<(), Poison> {
         let mut entries = entries.into_iter();
+        // Why there is no room: for requests, then for what may use the reserve. Others of the kind would only find the same:
+        // the next group tries again.
+        let mut full: [Option<Refused>; 2] = [None, None];
         while let Some(entry) = entries.next() {
+            let [of_requests, of_books] = &mut full;
+            let known = if entry.may_use_reserve() { of_books } else { of_requests };
+            if let Some(why) = known {
+                let why = why.clone();
+                self.refuse(entry, why);
+                continue;
+            }
             match self.place(&entry, now) {
                 Ok(()) => self.stage(entry),
                 Err(Obstacle::Refused(why @ Refused::Full(_))) => {
-                    // The rest would only find the same: the next group tries again.
-                    std::iter::once(entry).chain(entries).for_each(|entry| self.refuse(entry, why.clone()));
-                    break;
+                    *known = Some(why.clone());
+                    self.refuse(entry, why);
                 }
                 Err(Obstacle::Refused(why)) => self.refuse(entry, why),
                 Err(Obstacle::Poison(why)) => {

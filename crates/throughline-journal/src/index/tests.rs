@@ -90,6 +90,24 @@ proptest! {
     }
 }
 
+/// Ids may begin with a clock, or be chosen by whoever wants the memory of 256 segments.
+#[test]
+fn what_stays_is_what_one_segment_needs_whatever_its_keys_begin_with() {
+    const PAIRS: usize = 1000;
+    let mut entries = Entries::default();
+    for first in 0..=255 {
+        let key = [first; 16];
+        let longer = if first == 0 { 100 * PAIRS } else { PAIRS };
+        entries.push(4096, &(0..longer).map(|_| (key, &b"value"[..])).collect());
+        assert_eq!(entries.find(&key).len(), longer);
+        entries.clear();
+        assert!(entries.find(&key).is_empty());
+    }
+    let room: usize = entries.parts.iter().map(Vec::capacity).sum();
+    assert!((PAIRS..=2 * PAIRS).contains(&room), "{room}");
+    assert!(entries.values.capacity() <= 2 * PAIRS * b"value".len(), "{}", entries.values.capacity());
+}
+
 #[test]
 fn the_index_of_an_earlier_use_of_the_file_or_of_an_earlier_attempt_to_seal_is_not_this_ones() {
     let Encoded { bytes, place, .. } = entries(&vec![([1; 16], 4096, vec![])]).encode(IDENTITY, extent(4096));

@@ -248,6 +248,44 @@ fn what_lets_segments_go_may_exceed_the_cap_for_a_while() {
 }
 
 #[test]
+fn a_mark_waits_for_room_as_requests_do() {
+    let journal = open(&SimFs::new(1), Options { reserve_segments: 1, ..options() });
+    let _consumer = journal.consumer("store", None);
+    fill(&journal);
+    let append = |kind| journal.append_wait(Record::new(kind, 0, vec![7; 30_000]));
+    for _ in 0..3 {
+        let refused = append(RecordKind::Mark);
+        assert!(matches!(refused, Err(AppendError::Refused(Refused::Full(Full::Cap(_))))), "{refused:?}");
+    }
+    assert!(append(RecordKind::Decisions).is_ok());
+    assert!(append(RecordKind::Mark).is_err(), "beside decisions neither");
+    assert_eq!(journal.stats().file_bytes, 256 << 10);
+}
+
+/// Senders that try again and again would else keep out what makes room for them.
+#[test]
+fn what_lets_segments_go_does_not_share_the_fate_of_a_request_in_its_group() {
+    let full = SimFs::new(1);
+    let first = open(&full, Options { reserve_segments: 1, ..options() });
+    fill(&first);
+    first.close().unwrap();
+    drop(first);
+    // The group is complete with the third.
+    let one_group = Options { group_wait: Duration::from_secs(600), queue_records: 3, ..options() };
+    let journal = open(&full, Options { reserve_segments: 1, ..one_group });
+    let _consumer = journal.consumer("store", None);
+    let (done, outcomes) = std::sync::mpsc::channel();
+    for kind in [RecordKind::Spans, RecordKind::Decisions, RecordKind::Logs] {
+        let done = done.clone();
+        let record = Record::new(kind, 1, vec![7; 30_000]);
+        journal.append(record, move |outcome| done.send((kind, outcome.is_ok())).unwrap()).unwrap();
+    }
+    let mut stored: Vec<_> = outcomes.iter().take(3).filter(|(_, stored)| *stored).collect();
+    assert_eq!(stored.pop(), Some((RecordKind::Decisions, true)));
+    assert!(stored.is_empty());
+}
+
+#[test]
 fn restarts_of_a_full_journal_leave_it_no_larger_than_its_cap() {
     let fs = SimFs::new(1);
     let options = Options { reserve_segments: 1, look_back_bytes: 256 << 10, ..options() };

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Copied, Journal, Record, RecordKind,
+    format::{HEADER_PLACES, SegmentHeader},
     sim::{SimFs, recover_bytes},
 };
 
@@ -218,6 +219,30 @@ fn a_file_cut_off_while_it_was_created_is_removed() {
     let (journal, _) = reopen(&fs, options()).unwrap();
     assert_eq!(positions(&journal), all);
     assert!(!fs.files().contains(&"/j/segment-00000003.tlj".into()));
+}
+
+#[test]
+fn no_more_is_read_than_there_is_whatever_a_header_states() {
+    let (fs, all) = four(false);
+    let file = fs.open(Path::new(SEGMENT)).unwrap();
+    let file = SegmentFile { path: SEGMENT.into(), file, bytes: 1 << 30 };
+    assert_eq!(file.read(PAGE, 1 << 30).len(), 60 << 10);
+    assert_eq!((file.read(PAGE, 100).len(), file.read(1 << 20, 100).len()), (100, 0));
+    let identity = Identity { sequence: all[0].sequence(), epoch: 1 };
+    for places in [&HEADER_PLACES[..1], &HEADER_PLACES[..]] {
+        let (fs, all) = four(false);
+        let header = SegmentHeader { identity, segment_bytes: 1 << 20 }.encode();
+        fs.damage(Path::new(SEGMENT), |bytes| {
+            for place in places {
+                let place = *place as usize;
+                bytes[place..place + header.len()].copy_from_slice(&header);
+            }
+            bytes[HEADER_PLACES[1] as usize] ^= u8::from(places.len() == 1);
+        });
+        let (journal, _) = reopen(&fs, options()).unwrap();
+        assert_eq!(positions(&journal), all);
+        assert_eq!(journal.lookup(&[9; 16]).len(), 4);
+    }
 }
 
 #[test]
