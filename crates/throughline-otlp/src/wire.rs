@@ -3,6 +3,8 @@
 //! Accepts and refuses exactly what prost does (a property test and a fuzz target hold it to that): varints of at most
 //! ten bytes, no field number 0, groups skipped when unknown, nesting of at most [`MAX_DEPTH`].
 
+pub mod tag;
+
 /// How deep messages may nest; prost's limit.
 pub const MAX_DEPTH: u32 = 100;
 

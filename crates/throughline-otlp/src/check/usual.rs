@@ -6,6 +6,10 @@ use super::Visit;
 use crate::ids::{SpanId, TraceId};
 use crate::schema;
 use crate::select::is_plain as has_plain_id;
+use crate::wire::tag::{
+    ATTRIBUTE, BOOL, BYTES, DOUBLE, DROPPED_ATTRIBUTES, DROPPED_EVENTS, DROPPED_LINKS, END, INT, KEY, KIND,
+    NAME, PARENT_SPAN_ID, SPAN_ID, START, STATUS, STATUS_CODE, STRING, TRACE_ID, TRACE_STATE, VALUE,
+};
 use crate::wire::{Fields, WireError};
 
 /// Whether a span can be kept.
@@ -184,29 +188,3 @@ fn is_ascii(bytes: &[u8]) -> bool {
     let (words, _) = bytes.as_chunks::<8>();
     words.iter().fold(word(last), |all, bytes| all | word(bytes)) & HIGH == 0
 }
-
-const fn tag(number: u8, wire_type: u8) -> u8 {
-    number << 3 | wire_type
-}
-
-const TRACE_ID: u8 = tag(1, 2);
-const SPAN_ID: u8 = tag(2, 2);
-const TRACE_STATE: u8 = tag(3, 2);
-const PARENT_SPAN_ID: u8 = tag(4, 2);
-const NAME: u8 = tag(5, 2);
-const KIND: u8 = tag(6, 0);
-const START: u8 = tag(7, 1);
-const END: u8 = tag(8, 1);
-const ATTRIBUTE: u8 = tag(9, 2);
-const DROPPED_ATTRIBUTES: u8 = tag(10, 0);
-const DROPPED_EVENTS: u8 = tag(12, 0);
-const DROPPED_LINKS: u8 = tag(14, 0);
-const STATUS: u8 = tag(15, 2);
-const STATUS_CODE: u8 = tag(3, 0);
-const KEY: u8 = tag(1, 2);
-const VALUE: u8 = tag(2, 2);
-const STRING: u8 = tag(1, 2);
-const BOOL: u8 = tag(2, 0);
-const INT: u8 = tag(3, 0);
-const DOUBLE: u8 = tag(4, 1);
-const BYTES: u8 = tag(7, 2);

@@ -113,6 +113,34 @@ impl<'a> crate::Visit<'a> for Spans<'a> {
     }
 }
 
+/// A field of bytes.
+pub(super) fn field(number: u32, bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_bytes(&mut out, number, bytes);
+    out
+}
+
+/// Two fields of a later version.
+pub(super) fn later(value: u8) -> Vec<u8> {
+    [field(777, &[value]), vec![0xf8, 0x3f, value]].concat()
+}
+
+/// A request changed here and there: `edits` are where, a byte, and whether it is put there, put before or taken away.
+pub(super) fn edited(mut bytes: Vec<u8>, edits: &[(prop::sample::Index, u8, u8)]) -> Vec<u8> {
+    for (at, byte, kind) in edits {
+        if bytes.is_empty() {
+            break;
+        }
+        let at = at.index(bytes.len());
+        match kind {
+            0 => bytes[at] = *byte,
+            1 => bytes.insert(at, *byte),
+            _ => drop(bytes.remove(at)),
+        }
+    }
+    bytes
+}
+
 fn decoded(bytes: &[u8]) -> ExportTraceServiceRequest {
     ExportTraceServiceRequest::decode(bytes).expect("what was selected is OTLP")
 }
@@ -196,17 +224,7 @@ proptest! {
         edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3u8), 0..4),
         mask in any::<u8>(),
     ) {
-        let mut bytes = request.encode_to_vec();
-        bytes.extend(request.encode_to_vec());
-        for (at, byte, kind) in edits {
-            if bytes.is_empty() { break }
-            let at = at.index(bytes.len());
-            match kind {
-                0 => bytes[at] = byte,
-                1 => bytes.insert(at, byte),
-                _ => drop(bytes.remove(at)),
-            }
-        }
+        let bytes = edited(request.encode_to_vec().repeat(2), &edits);
         let _ = select(&bytes, mask);
         if let Ok(whole) = ExportTraceServiceRequest::decode(&bytes[..]) {
             let (expected, kept) = model(with_span_ids(whole), mask, &[]);
@@ -255,12 +273,6 @@ fn unknown_fields_stay_where_they_stood_and_ids_are_found_wherever_they_stand() 
     put_bytes(&mut twice, 2, &[1; 8]);
     put_bytes(&mut twice, 1, &[4; 16]);
     put_bytes(&mut twice, 1, &[1; 16]);
-    let field = |number: u32, bytes: &[u8]| {
-        let mut out = Vec::new();
-        put_bytes(&mut out, number, bytes);
-        out
-    };
-    let later = |value: u8| [field(777, &[value]), vec![0xf8, 0x3f, value]].concat();
     let scope = |spans: [&[u8]; 2]| {
         [later(1), spans[0].to_vec(), later(2), field(1, b""), spans[1].to_vec(), field(3, b"url"), later(3)]
             .concat()

@@ -2,6 +2,10 @@
 //! apart by the tag alone; whatever else comes goes through the general reader, so that both read the same (a property
 //! test holds them to the full view).
 
+use throughline_otlp::wire::tag::{
+    ATTRIBUTE, DROPPED_ATTRIBUTES, DROPPED_EVENTS, DROPPED_LINKS, END, EVENT, KIND, LINK, NAME,
+    PARENT_SPAN_ID, SPAN_ID, START, STATUS, STATUS_CODE, TRACE_ID, TRACE_STATE,
+};
 use throughline_otlp::wire::{Field, Fields};
 use throughline_otlp::{SpanId, WireError};
 
@@ -140,27 +144,6 @@ impl<'a> Head<'a> {
         SpanId::from_slice(self.parent_span_id).is_none()
     }
 }
-
-const fn tag(number: u8, wire_type: u8) -> u8 {
-    number << 3 | wire_type
-}
-
-const TRACE_ID: u8 = tag(1, 2);
-const SPAN_ID: u8 = tag(2, 2);
-const TRACE_STATE: u8 = tag(3, 2);
-const PARENT_SPAN_ID: u8 = tag(4, 2);
-const NAME: u8 = tag(5, 2);
-const KIND: u8 = tag(6, 0);
-const START: u8 = tag(7, 1);
-const END: u8 = tag(8, 1);
-const ATTRIBUTE: u8 = tag(9, 2);
-const DROPPED_ATTRIBUTES: u8 = tag(10, 0);
-const EVENT: u8 = tag(11, 2);
-const DROPPED_EVENTS: u8 = tag(12, 0);
-const LINK: u8 = tag(13, 2);
-const DROPPED_LINKS: u8 = tag(14, 0);
-const STATUS: u8 = tag(15, 2);
-const STATUS_CODE: u8 = tag(3, 0);
 
 /// The payload of the field at the start of `rest` and what follows it, if its tag is one byte and it is eight bytes wide, a varint
 /// of one byte, or has a length of one or two bytes.

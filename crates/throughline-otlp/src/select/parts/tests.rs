@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::*;
+use crate::select::tests::{edited, field, later};
 use crate::select::{Choice, select_items, select_resources};
 use crate::tests::generate;
-use crate::wire::put_bytes;
 
 /// The part of an item: some go to none, some to one that is not there.
 fn part_of(bytes: &[u8], parts: usize) -> Option<usize> {
@@ -65,16 +65,7 @@ proptest! {
         edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 0..4),
         parts in 1..4_usize,
     ) {
-        let mut bytes = request.encode_to_vec();
-        for (at, byte, kind) in edits {
-            if bytes.is_empty() { break }
-            let at = at.index(bytes.len());
-            match kind {
-                0 => bytes[at] = byte,
-                1 => bytes.insert(at, byte),
-                _ => drop(bytes.remove(at)),
-            }
-        }
+        let bytes = edited(request.encode_to_vec(), &edits);
         let (dealt, chosen) = (dealt(&[&bytes], Unit::Item, parts), chosen(&[&bytes], Unit::Item, parts));
         prop_assert_eq!(dealt.is_err(), chosen.is_err());
         let read = |all: Vec<OfPart>| -> Vec<_> {
@@ -88,12 +79,6 @@ proptest! {
 /// What is around an item goes to each part that has one of its group, in its place, whenever the part's first item comes.
 #[test]
 fn what_is_around_goes_with_each_part() {
-    let field = |number: u32, bytes: &[u8]| {
-        let mut out = Vec::new();
-        put_bytes(&mut out, number, bytes);
-        out
-    };
-    let later = |value: u8| [field(777, &[value]), vec![0xf8, 0x3f, value]].concat();
     let item = |name: &[u8]| field(2, name);
     let scope = |items: [&[u8]; 3]| {
         field(
