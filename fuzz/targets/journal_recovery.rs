@@ -7,8 +7,8 @@ use throughline_journal::sim::hostile;
 
 /// One that was sealed, one that was open when the process was killed.
 const BASES: [&[u8]; 2] = [
-    include_bytes!("../../crates/throughline-journal/tests/fixtures/v1/segment-00000000.tlj"),
-    include_bytes!("../../crates/throughline-journal/tests/fixtures/v1/segment-00000001.tlj"),
+    include_bytes!("../../crates/throughline-journal/tests/fixtures/v2/segment-00000000.tlj"),
+    include_bytes!("../../crates/throughline-journal/tests/fixtures/v2/segment-00000001.tlj"),
 ];
 
 fuzz_target!(|input: &[u8]| {

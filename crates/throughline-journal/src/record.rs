@@ -173,12 +173,22 @@ impl<'a> FromIterator<([u8; 16], &'a [u8])> for Keys {
 /// Reads encoded pairs; ends at the first that is not whole, which a checksum has ruled out before.
 fn pairs(mut rest: &[u8]) -> impl Iterator<Item = ([u8; 16], &[u8])> {
     std::iter::from_fn(move || {
-        let key: [u8; 16] = rest.get(..16)?.try_into().ok()?;
-        let length = u32::from_le_bytes(rest.get(16..KEY_HEAD)?.try_into().ok()?) as usize;
-        let value = rest.get(KEY_HEAD..KEY_HEAD.checked_add(length)?)?;
-        rest = rest.get(KEY_HEAD + length..)?;
-        Some((key, value))
+        let (key, value) = first_pair(rest)?;
+        rest = rest.get(pair_bytes(value)..)?;
+        Some((*key, value))
     })
+}
+
+/// The pair that encoded pairs begin with.
+pub(crate) fn first_pair(encoded: &[u8]) -> Option<(&[u8; 16], &[u8])> {
+    let (key, rest) = encoded.split_first_chunk()?;
+    let (length, rest) = rest.split_first_chunk()?;
+    Some((key, rest.get(..u32::from_le_bytes(*length) as usize)?))
+}
+
+/// Bytes a pair with this value takes, encoded.
+pub(crate) const fn pair_bytes(value: &[u8]) -> usize {
+    KEY_HEAD + value.len()
 }
 
 impl RecordKind {

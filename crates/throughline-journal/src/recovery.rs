@@ -214,7 +214,7 @@ impl Folder<'_> {
         {
             return Ok(Some(sealed));
         }
-        let scanned = scan(file, identity, footer);
+        let mut scanned = scan(file, identity, footer);
         self.report(&scanned, identity, footer);
         if let Some(Ok(sealed)) = footer.map(|footer| Sealed::load(file, footer, Verify::Everything)) {
             return Ok(Some(sealed));

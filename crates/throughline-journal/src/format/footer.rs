@@ -1,8 +1,12 @@
 //! The last page of a sealed segment: what was written, where its index and its filter are.
 
-use super::{Fields, Identity, VERSION, checksum_holds, u16_at, u32_at};
+use super::{Fields, Identity, checksum_holds, u16_at, u32_at};
 
 const MAGIC: &[u8; 8] = b"TLJEND\r\n";
+
+/// Version of footer and index. Of the one before, the index is not read: it is made again.
+const VERSION: u16 = 2;
+const VERSION_BEFORE: u16 = 1;
 
 /// Bytes of the footer, at the start of the segment's last page.
 pub(crate) const FOOTER_BYTES: usize = 128;
@@ -27,10 +31,7 @@ pub(crate) struct IndexPlace {
     /// The first block, on a page boundary.
     pub(crate) start: u32,
     pub(crate) blocks: u32,
-    /// The values, after the last block.
-    pub(crate) values_start: u32,
-    pub(crate) values_bytes: u32,
-    /// The filter, after the values.
+    /// The filter, after the last block.
     pub(crate) filter_start: u32,
     pub(crate) filter_words: u32,
     pub(crate) filter_crc: u32,
@@ -49,8 +50,8 @@ impl Footer {
             .u32(self.records)
             .u32(index.start)
             .u32(index.blocks)
-            .u32(index.values_start)
-            .u32(index.values_bytes)
+            .u32(0)
+            .u32(0)
             .u32(index.filter_start)
             .u32(index.filter_words)
             .u32(index.filter_crc)
@@ -63,7 +64,12 @@ impl Footer {
         let footer =
             bytes.get(..FOOTER_BYTES).filter(|footer| footer.starts_with(MAGIC) && checksum_holds(footer))?;
         let found = Identity { sequence: u32_at(footer, 12)?, epoch: u32_at(footer, 16)? };
-        if u16_at(footer, 8)? != VERSION || found != identity {
+        let index = match u16_at(footer, 8)? {
+            VERSION => IndexPlace::decode(footer)?,
+            VERSION_BEFORE => IndexPlace::UNREADABLE,
+            _ => return None,
+        };
+        if found != identity {
             return None;
         }
         Some(Self {
@@ -72,15 +78,23 @@ impl Footer {
             last_record: u32_at(footer, 24)?,
             records: u32_at(footer, 28)?,
             synced_to: u32_at(footer, 60)?,
-            index: IndexPlace {
-                start: u32_at(footer, 32)?,
-                blocks: u32_at(footer, 36)?,
-                values_start: u32_at(footer, 40)?,
-                values_bytes: u32_at(footer, 44)?,
-                filter_start: u32_at(footer, 48)?,
-                filter_words: u32_at(footer, 52)?,
-                filter_crc: u32_at(footer, 56)?,
-            },
+            index,
+        })
+    }
+}
+
+impl IndexPlace {
+    /// Of an index that this program cannot read: nothing is there.
+    const UNREADABLE: Self =
+        Self { start: u32::MAX, blocks: 0, filter_start: u32::MAX, filter_words: 1, filter_crc: 0 };
+
+    fn decode(footer: &[u8]) -> Option<Self> {
+        Some(Self {
+            start: u32_at(footer, 32)?,
+            blocks: u32_at(footer, 36)?,
+            filter_start: u32_at(footer, 48)?,
+            filter_words: u32_at(footer, 52)?,
+            filter_crc: u32_at(footer, 56)?,
         })
     }
 }

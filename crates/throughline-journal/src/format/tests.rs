@@ -24,15 +24,7 @@ fn header() -> RecordHeader {
 }
 
 fn footer() -> Footer {
-    let index = IndexPlace {
-        start: 8192,
-        blocks: 1,
-        values_start: 12288,
-        values_bytes: 5,
-        filter_start: 12296,
-        filter_words: 2,
-        filter_crc: 77,
-    };
+    let index = IndexPlace { start: 8192, blocks: 1, filter_start: 12288, filter_words: 2, filter_crc: 77 };
     Footer { identity: IDENTITY, data_end: 8000, last_record: 4096, records: 12, synced_to: 7000, index }
 }
 

@@ -100,7 +100,7 @@ fn a_lookup_survives_a_damaged_index() {
     let path = Path::new("/j/segment-00000000.tlj");
     let sealed = positions.iter().filter(|position| position.sequence() == 1).count();
     fs.damage(path, |bytes| {
-        let magic = bytes.windows(4).position(|window| window == b"TLJX").unwrap();
+        let magic = bytes.windows(4).position(|window| window == b"TLJY").unwrap();
         bytes[magic + 30] ^= 1;
     });
     let hits = journal.lookup(&[9; 16]);

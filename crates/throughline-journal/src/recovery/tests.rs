@@ -95,13 +95,13 @@ fn damage_at_the_end_of_a_sealed_segment_is_no_torn_tail() {
 /// Whatever but records is damaged, no record is lost and every key is found.
 #[test]
 fn header_footer_index_filter_and_manifest_are_made_again() {
-    let index = |bytes: &[u8]| bytes.windows(4).position(|window| window == b"TLJX").unwrap();
+    let index = |bytes: &[u8]| bytes.windows(4).position(|window| window == b"TLJY").unwrap();
     type Damage = (&'static str, fn(&mut Vec<u8>, usize), usize, usize);
     let damages: [Damage; 4] = [
         ("header", |bytes, _| bytes[16] ^= 1, 1, 0),
         ("footer", |bytes, _| bytes[60 << 10] ^= 1, 0, 1),
         ("index block", |bytes, index| bytes[index + 40] ^= 1, 0, 1),
-        ("filter", |bytes, index| bytes[index + 4096 + 8] ^= 1, 0, 1),
+        ("filter", |bytes, index| bytes[index + 4096] ^= 1, 0, 1),
     ];
     for (what, change, headers_rebuilt, indexes_built) in damages {
         let (fs, all) = four(true);

@@ -95,7 +95,7 @@ fn records(bytes: &mut [u8]) {
 }
 
 fn blocks(bytes: &mut [u8]) {
-    for at in (PAGE..bytes.len()).step_by(PAGE).filter(|at| begins(bytes, *at, b"TLJX")).collect::<Vec<_>>() {
+    for at in (PAGE..bytes.len()).step_by(PAGE).filter(|at| begins(bytes, *at, b"TLJY")).collect::<Vec<_>>() {
         sum(bytes, at, at + 4092, at + 4092);
     }
 }

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-const SEALED: &[u8] = include_bytes!("../../../tests/fixtures/v1/segment-00000000.tlj");
-const OPEN: &[u8] = include_bytes!("../../../tests/fixtures/v1/segment-00000001.tlj");
+const SEALED: &[u8] = include_bytes!("../../../tests/fixtures/v2/segment-00000000.tlj");
+const OPEN: &[u8] = include_bytes!("../../../tests/fixtures/v2/segment-00000001.tlj");
 const ALL: u8 = 31;
 
 fn check(input: &[u8]) -> Result<Survivors, JournalError> {

@@ -1,7 +1,7 @@
-//! Format version 1, as files: what this version writes is byte for byte what the fixture holds, and the fixture is read.
-//! A change of the format makes this fail; then it needs a new version number, a new fixture, and this one still read.
+//! The format, as files: what is written is byte for byte what the last fixture holds, and those of all versions are read.
+//! A change of the format makes this fail; then it needs a new version number, a new fixture, and these still read.
 //!
-//! `THROUGHLINE_WRITE_FIXTURES=1` writes the fixture instead of comparing it.
+//! `THROUGHLINE_WRITE_FIXTURES=1` writes the last fixture instead of comparing it.
 
 #![expect(clippy::unwrap_used, reason = "a failure here is the test's failure")]
 
@@ -12,8 +12,11 @@ use throughline_journal::{Durability, Journal, Options, OwnedRecord, Position, R
 /// Sealed: one record of each kind. Open when the process was killed: one more.
 const FILES: [&str; 3] = ["MANIFEST", "segment-00000000.tlj", "segment-00000001.tlj"];
 
-fn fixture(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1").join(name)
+/// Each version, and how many indexes opening has to make: that of the segment which was open, and those of an earlier version.
+const VERSIONS: [(&str, usize); 2] = [("v1", 2), ("v2", 1)];
+
+fn fixture(version: &str, name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(version).join(name)
 }
 
 fn options() -> Options {
@@ -65,25 +68,36 @@ fn write() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-fn this_version_writes_the_fixture() {
+fn this_version_writes_the_last_fixture() {
+    let [.., (last, _)] = VERSIONS;
     for (name, bytes) in write() {
         if std::env::var_os("THROUGHLINE_WRITE_FIXTURES").is_some() {
-            fs::write(fixture(name), &bytes).unwrap();
+            fs::write(fixture(last, name), &bytes).unwrap();
         }
-        let expected = fs::read(fixture(name)).unwrap();
+        let expected = fs::read(fixture(last, name)).unwrap();
         let first = expected.iter().zip(&bytes).position(|(expected, found)| expected != found);
         assert_eq!((first, bytes.len()), (None, expected.len()), "{name}: first difference, length");
     }
 }
 
 #[test]
-fn the_fixture_is_read() {
+fn the_fixture_of_every_version_is_read() {
+    for (version, indexes_built) in VERSIONS {
+        reads(version, indexes_built);
+    }
+}
+
+fn reads(version: &str, indexes_built: usize) {
     let folder = tempfile::tempdir().unwrap();
     for name in FILES {
-        fs::copy(fixture(name), folder.path().join(name)).unwrap();
+        fs::copy(fixture(version, name), folder.path().join(name)).unwrap();
     }
     let (journal, recovery) = Journal::open(Arc::new(RealFs), folder.path(), options()).unwrap();
-    assert_eq!((recovery.segments, recovery.records, recovery.indexes_built), (2, 6, 1));
+    assert_eq!(
+        (recovery.segments, recovery.records, recovery.indexes_built),
+        (2, 6, indexes_built),
+        "{version}"
+    );
     assert!(recovery.torn.is_empty() && recovery.quarantined.is_empty() && !recovery.manifest_rebuilt);
     let found: Vec<OwnedRecord> = journal.records_from(Position(0)).map(Result::unwrap).collect();
     let places = [(1, 4096), (1, 8192), (1, 12288), (1, 16384), (1, 20480), (2, 4096)];
