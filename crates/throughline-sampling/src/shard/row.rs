@@ -153,12 +153,6 @@ impl Row {
         }
     }
 
-    /// Something of each of its cache lines.
-    #[inline]
-    pub(super) fn both_lines(&self) -> u32 {
-        self.spans ^ self.chain
-    }
-
     /// Adds what another record said, its links and its root apart.
     #[inline]
     pub(super) fn merge(&mut self, facts: &TraceFacts) {
