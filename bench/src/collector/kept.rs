@@ -11,7 +11,7 @@ use throughline_sampling::facts::{Met, Root, TraceFacts};
 use throughline_sampling::settings::{
     DecisionCache, FirstMatch, Overflow, Policy, Rule, Settings, Shutdown, Strategy,
 };
-use throughline_sampling::{Budgets, Judge, Now, Plan, PlanError};
+use throughline_sampling::{Judge, Now, Plan, PlanError};
 
 use super::spans::{Fate, SPANS_A_TRACE, fate, trace_id};
 
@@ -56,7 +56,7 @@ impl Policies {
             policies: vec![Policy { name: "probabilistic-baseline".to_owned(), rule: share }],
         };
         let plan = Arc::new(Plan::compile(settings)?);
-        Ok(Self { judge: Judge::new(Arc::clone(&plan), Arc::new(Budgets::new(&plan))) })
+        Ok(Self { judge: Judge::new(Arc::clone(&plan), Arc::new(plan.budgets())) })
     }
 
     /// Whether they keep trace `trace` of the load.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use throughline_journal::{Journal, Position, RecordKind};
 use throughline_otlp::Signal;
+use throughline_sampling::Shard;
 use throughline_sampling::facts::Now;
-use throughline_sampling::{Budgets, Shard};
 use tokio::task::JoinSet;
 
 use crate::backend::StartError;
@@ -131,7 +131,7 @@ impl Building {
                 pipeline: pipeline.name.clone(),
                 intakes: pipeline.receivers.clone(),
                 plan: Arc::clone(plan),
-                budgets: Arc::new(Budgets::new(plan)),
+                budgets: Arc::new(plan.budgets()),
                 outlets,
                 form: match pipeline.division {
                     Division::Shards => Form::Shards(config.shards),

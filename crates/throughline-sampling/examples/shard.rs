@@ -17,7 +17,7 @@ use throughline_sampling::settings::{
     DecisionCache, FirstMatch, Overflow, Policy, Rule, Settings, Shutdown, Strategy,
 };
 use throughline_sampling::shard::{Output, ShardOptions};
-use throughline_sampling::{Budgets, Now, Plan, Shard};
+use throughline_sampling::{Now, Plan, Shard};
 
 const SPANS: usize = 8;
 const REQUEST: usize = 512;
@@ -102,7 +102,7 @@ fn stream(pending: usize) {
     const APART: usize = 8;
     const BEGIN: usize = REQUEST / SPANS;
     let plan = Arc::new(Plan::compile(settings(2 * pending)).expect("these settings are right"));
-    let mut shard = Shard::new(plan.clone(), Arc::new(Budgets::new(&plan)), ShardOptions::default());
+    let mut shard = Shard::new(plan.clone(), Arc::new(plan.budgets()), ShardOptions::default());
     let wait = pending / BEGIN;
     let mut now = Now { wall: UnixNanos(1), mono: Duration::ZERO };
     let (mut handle, mut decide) = (Cost::default(), Cost::default());
@@ -136,7 +136,7 @@ fn main() {
     let pending: usize =
         std::env::args().nth(1).map_or(1_000_000, |text| text.parse().expect("a number of traces"));
     let plan = Arc::new(Plan::compile(settings(pending)).expect("these settings are right"));
-    let mut shard = Shard::new(plan.clone(), Arc::new(Budgets::new(&plan)), ShardOptions::default());
+    let mut shard = Shard::new(plan.clone(), Arc::new(plan.budgets()), ShardOptions::default());
     let mut now = Now { wall: UnixNanos(1), mono: Duration::ZERO };
     let mut position = 0;
     // The first round fills fresh memory, the others use it again, with all decisions remembered.

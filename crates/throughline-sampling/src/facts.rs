@@ -71,11 +71,13 @@ impl Met {
     }
 
     /// Notes that a span met this condition.
+    #[inline]
     pub(crate) fn set(&mut self, bit: Bit) {
         self.0 |= 1 << bit.0;
     }
 
     /// Notes what another span, or the resource around it, met.
+    #[inline]
     pub(crate) fn add(&mut self, other: Self) {
         self.0 |= other.0;
     }

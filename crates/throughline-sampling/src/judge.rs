@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
+use crate::budget::Budgets;
 use crate::decision::{Reason, Verdict};
 use crate::facts::{Now, TraceFacts};
-use crate::plan::{Effect, Plan};
-use crate::policy::{Answer, Budgets, Case};
+use crate::plan::{Effect, Merit, Plan};
+use crate::policy::{Answer, Case};
 use crate::settings::FirstMatch;
 
 /// Asks a plan's policies about traces. Cheap to clone: one per shard.
@@ -29,15 +30,6 @@ pub struct Judgement {
     pub merit: Merit,
     /// Policies that failed (an OTTL condition with `error_mode: propagate`): each is skipped, as if it had said no.
     pub failed: u32,
-}
-
-/// Whether a trace is kept on its own merit, so that what it links to is kept as well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Merit {
-    /// A policy among `from_policies` said yes: links spread from it.
-    Own,
-    /// Not sampled, or sampled by a policy from which links do not spread, or no `linked_traces` in the plan.
-    None,
 }
 
 impl Judge {

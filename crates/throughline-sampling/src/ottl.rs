@@ -3,6 +3,7 @@
 //! The subset is the table in `docs/sampling.md`. Text that is not in it is an error with its column and what is allowed;
 //! nothing is silently read as something else. Rules of comparison and conversion are the peer's.
 
+mod cursor;
 mod error;
 mod evaluate;
 mod functions;
@@ -17,12 +18,12 @@ mod tests;
 
 use throughline_otlp::WireError;
 use throughline_otlp::view::messages;
-use throughline_otlp::wire::Fields;
 
-use self::evaluate::{Fault, Scene};
-use self::tree::Expression;
-use crate::plan::{Builder, Found, Keys, PlanError, Step, Subject};
+use self::error::SyntaxError;
+use self::evaluate::{Event, Fault, Scene};
+use self::tree::{Context, Expression};
 use crate::settings::ErrorMode;
+use crate::span::{AskedKeys, Keys, Subject};
 
 /// The conditions of one policy.
 #[derive(Debug)]
@@ -39,6 +40,16 @@ struct Condition {
     expression: Expression,
 }
 
+/// Text that is no condition, and where it stands.
+#[derive(Debug)]
+pub(crate) struct Misread {
+    /// `span` or `spanevent`.
+    pub(crate) list: &'static str,
+    /// Which of the list.
+    pub(crate) at: usize,
+    pub(crate) error: SyntaxError,
+}
+
 /// What conditions come to on one span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -48,15 +59,6 @@ pub(crate) enum Outcome {
     No,
     /// One could not be evaluated, with `error_mode: propagate`.
     Failed,
-}
-
-/// What a condition is written about, which says what a path without a prefix means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Context {
-    /// `span`
-    Span,
-    /// `spanevent`
-    SpanEvent,
 }
 
 impl PartialEq for Conditions {
@@ -76,12 +78,12 @@ impl Conditions {
         errors: ErrorMode,
         spans: &[String],
         span_events: &[String],
-        builder: &mut Builder,
-    ) -> Result<Self, PlanError> {
+        keys: &mut AskedKeys,
+    ) -> Result<Self, Misread> {
         Ok(Self {
             errors,
-            spans: parse_all(Context::Span, "span", spans, builder)?,
-            span_events: parse_all(Context::SpanEvent, "spanevent", span_events, builder)?,
+            spans: parse_all(Context::Span, "span", spans, keys)?,
+            span_events: parse_all(Context::SpanEvent, "spanevent", span_events, keys)?,
         })
     }
 
@@ -123,41 +125,13 @@ impl Conditions {
 
 fn parse_all(
     context: Context,
-    key: &'static str,
+    list: &'static str,
     texts: &[String],
-    builder: &mut Builder,
-) -> Result<Vec<Condition>, PlanError> {
-    let mut conditions = Vec::with_capacity(texts.len());
-    for (at, text) in texts.iter().enumerate() {
-        let parsed = parser::parse(text, context, &mut builder.keys);
-        let expression =
-            parsed.map_err(|error| builder.error(&[Step::Key(key), Step::Index(at)], error.to_string()))?;
-        conditions.push(Condition { text: text.clone(), expression });
-    }
-    Ok(conditions)
-}
-
-/// A span event as far as conditions ask.
-#[derive(Debug, Default)]
-pub(crate) struct Event<'a> {
-    name: &'a [u8],
-    time: u64,
-    attributes: Found<'a>,
-}
-
-impl<'a> Event<'a> {
-    fn read(raw: &'a [u8], keys: &Keys) -> Result<Self, WireError> {
-        let mut event = Self::default();
-        keys.reset(&mut event.attributes);
-        for field in Fields::new(raw) {
-            let field = field?;
-            match field.number {
-                1 => event.time = field.fixed64()?,
-                2 => event.name = field.bytes()?,
-                3 => keys.take(field.bytes()?, &mut event.attributes)?,
-                _ => {}
-            }
-        }
-        Ok(event)
-    }
+    keys: &mut AskedKeys,
+) -> Result<Vec<Condition>, Misread> {
+    let parse = |(at, text): (usize, &String)| match parser::parse(text, context, keys) {
+        Ok(expression) => Ok(Condition { text: text.clone(), expression }),
+        Err(error) => Err(Misread { list, at, error }),
+    };
+    texts.iter().enumerate().map(parse).collect()
 }

@@ -1,14 +1,8 @@
 //! The settings compiled, once. It knows which facts the policies need of a span.
 
-mod builder;
-mod error;
-mod head;
 mod index;
-mod keys;
 mod layout;
-mod probes;
 mod scan;
-mod value;
 
 #[cfg(test)]
 mod tests;
@@ -16,20 +10,15 @@ mod tests;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-pub(crate) use builder::Builder;
-pub use error::{PlanError, Step};
-pub(crate) use keys::{Found, Keys, Slot};
 pub use layout::{Layout, MAX_REST, Stretch};
-pub(crate) use probes::{AskedKeys, Leaf, Test};
-pub(crate) use scan::Subject;
 pub use scan::Survey;
 use throughline_otlp::{Counts, WireError};
-pub(crate) use value::Scalar;
 
-use self::probes::{FollowLinks, Probes};
+use crate::budget::{Budgets, Limit};
+use crate::builder::Builder;
+use crate::condition::{FollowLinks, Probes};
+use crate::error::{PlanError, Step};
 use crate::facts::TraceFacts;
-use crate::judge::Merit;
-use crate::policy::budget::Limit;
 use crate::policy::{self, Judges, Sources};
 use crate::settings::{LinkedTraces, Policy, Rule, Settings};
 
@@ -60,6 +49,15 @@ pub(crate) enum Effect {
     Drop,
     /// It is kept; links spread from it or do not.
     Keep(Merit),
+}
+
+/// Whether a trace is kept on its own merit, so that what it links to is kept as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merit {
+    /// A policy among `from_policies` said yes: links spread from it.
+    Own,
+    /// Not sampled, or sampled by a policy from which links do not spread, or no `linked_traces` in the plan.
+    None,
 }
 
 impl Plan {
@@ -145,8 +143,10 @@ impl Plan {
         &self.asked
     }
 
-    pub(crate) fn limits(&self) -> &[Limit] {
-        &self.limits
+    /// Budgets for its policies, full: one for all shards.
+    #[must_use]
+    pub fn budgets(&self) -> Budgets {
+        Budgets::full(&self.limits)
     }
 }
 

@@ -1,63 +1,34 @@
 //! The policies: one type per file, each with what can be wrong with it, what it asks of spans, and how it judges a trace.
 
-pub(crate) mod boolean_attribute;
-pub(crate) mod budget;
-pub(crate) mod numeric_attribute;
-pub(crate) mod status_code;
-pub(crate) mod string_attribute;
-pub(crate) mod trace_state;
-
 mod always_sample;
 mod and;
+mod boolean_attribute;
 mod bytes_limiting;
 mod composite;
-mod drop;
+mod judges;
 mod latency;
 mod linked_traces;
 mod met;
 mod not;
+mod numeric_attribute;
 mod ottl_condition;
 mod probabilistic;
 mod rate_limiting;
 mod span_count;
+mod status_code;
+mod string_attribute;
 mod trace_flags;
+mod trace_state;
 
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Debug;
-
-pub use budget::Budgets;
+pub(crate) use judges::{Answer, Case, Judges};
 pub(crate) use linked_traces::Sources;
 
-use crate::facts::{Now, TraceFacts};
-use crate::plan::{Builder, PlanError, Step};
+use crate::builder::Builder;
+use crate::error::{PlanError, Step};
 use crate::settings::{Policy, Rule, Strategy};
-
-/// A compiled policy.
-pub(crate) trait Judges: Debug + Send + Sync {
-    /// What it says of a trace.
-    fn says(&self, case: &Case<'_>) -> Answer;
-}
-
-/// A trace before the policies.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Case<'a> {
-    pub(crate) now: Now,
-    pub(crate) facts: &'a TraceFacts,
-    pub(crate) budgets: &'a Budgets,
-}
-
-/// What a policy says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// It does not match.
-    No,
-    /// It matches.
-    Yes,
-    /// It could not be evaluated: it is skipped, and counted.
-    Failed,
-}
 
 /// Where a policy stands: not every type is allowed everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,12 +38,6 @@ enum Standing {
     InDrop,
     InNot,
     InComposite,
-}
-
-impl Answer {
-    fn of(matches: bool) -> Self {
-        if matches { Self::Yes } else { Self::No }
-    }
 }
 
 /// Compiles one of the processor's own policies.
@@ -137,11 +102,25 @@ fn compile_at(standing: Standing, rule: &Rule, builder: &mut Builder) -> Result<
         Rule::SpanCount { min, max } => span_count::compile(*min, *max, builder),
         Rule::TraceState { key, values } => trace_state::compile(key, values, builder),
         Rule::TraceFlags => trace_flags::compile(builder),
-        Rule::And(policies) => and::compile(policies, builder),
-        Rule::Not(policy) => not::compile(policy, builder),
-        Rule::Drop(policies) => drop::compile(policies, builder),
+        Rule::And(policies) => {
+            let inner = compile_all(Standing::InAnd, Step::Key("and_sub_policy"), policies, builder)?;
+            Ok(Box::new(and::All(inner)))
+        }
+        // Yes like `and`; the judge makes it final.
+        Rule::Drop(policies) => {
+            let inner = compile_all(Standing::InDrop, Step::Key("drop_sub_policy"), policies, builder)?;
+            Ok(Box::new(and::All(inner)))
+        }
+        Rule::Not(policy) => {
+            let place = [Step::Key("not_sub_policy")];
+            let inner =
+                builder.within(&place, |builder| compile_at(Standing::InNot, &policy.rule, builder))?;
+            Ok(Box::new(not::Not(inner)))
+        }
         Rule::Composite { total_spans_per_second, shares } => {
-            composite::compile(*total_spans_per_second, shares, builder)
+            let compile =
+                |rule: &Rule, builder: &mut Builder| compile_at(Standing::InComposite, rule, builder);
+            composite::compile(*total_spans_per_second, shares, builder, compile)
         }
         Rule::OttlCondition { errors, spans, span_events } => {
             ottl_condition::compile(*errors, spans, span_events, builder)

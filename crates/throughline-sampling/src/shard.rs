@@ -97,11 +97,11 @@ pub use restore::Restored;
 pub use stats::Stats;
 use throughline_otlp::{TraceId, UnixNanos};
 
+use crate::budget::Budgets;
 use crate::decision::{Decision, Heard, History, Trigger, Wish};
 use crate::facts::{MAX_LINKS, Now, TraceFacts};
 use crate::judge::Judge;
 use crate::plan::Plan;
-use crate::policy::Budgets;
 use crate::settings::{LinkedTraces, Overflow, Settings, Shutdown, Strategy};
 use decide::Words;
 use reasons::Reasons;

@@ -10,7 +10,7 @@ use throughline_otlp::{Signal, UnixNanos};
 use crate::decision::Verdict;
 use crate::facts::TraceFacts;
 use crate::settings::{DecisionCache, FirstMatch, Overflow, Policy, Rule, Settings, Shutdown, Strategy};
-use crate::{Budgets, Judge, Judgement, Now, Plan};
+use crate::{Judge, Judgement, Now, Plan};
 
 pub(crate) const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -81,7 +81,7 @@ pub(crate) fn now(mono: Duration) -> Now {
 /// What a fresh judge says of these facts.
 pub(crate) fn judge(plan: Plan, facts: &TraceFacts) -> Judgement {
     let plan = Arc::new(plan);
-    let budgets = Arc::new(Budgets::new(&plan));
+    let budgets = Arc::new(plan.budgets());
     Judge::new(plan, budgets).decide(now(Duration::from_secs(1)), facts)
 }
 

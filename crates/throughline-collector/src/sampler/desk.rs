@@ -242,7 +242,6 @@ impl History for WithPending<'_> {
 #[cfg(test)]
 mod tests {
     use throughline_otlp::UnixNanos;
-    use throughline_sampling::Budgets;
     use throughline_sampling::decision::{Reason, Trigger};
     use throughline_sampling::shard::ShardOptions;
 
@@ -288,7 +287,7 @@ mod tests {
     /// The records of the late decision on a trace that came at 10 and 30, when the journal begins at `first` by then.
     fn named(first: u64) -> Vec<u64> {
         let plan = plan();
-        let budgets = Arc::new(Budgets::new(&plan));
+        let budgets = Arc::new(plan.budgets());
         let mut desk = Desk::new(Shard::new(plan, budgets, ShardOptions::default()), "traces", 0);
         let at = |seconds: u64| Now {
             wall: UnixNanos(seconds * 1_000_000_000),
@@ -310,7 +309,7 @@ mod tests {
     #[test]
     fn what_the_journal_refused_comes_again_oldest_first() {
         let plan = plan();
-        let budgets = Arc::new(Budgets::new(&plan));
+        let budgets = Arc::new(plan.budgets());
         let mut desk = Desk::new(Shard::new(plan, budgets, ShardOptions::default()), "traces", 0);
         for number in 1..=3 {
             let at = |seconds| Now {

@@ -19,7 +19,7 @@ use throughline_sampling::facts::Now;
 use throughline_sampling::settings::{
     DecisionCache, FirstMatch, Overflow, Policy, Rule, Settings, Shutdown, StatusCode, Strategy,
 };
-use throughline_sampling::{Budgets, Plan, Shard};
+use throughline_sampling::{Plan, Shard};
 
 use super::desk::Desk;
 use super::keys;
@@ -127,7 +127,7 @@ impl Life {
             ask_wait: Duration::ZERO,
             pipeline: PIPELINE.to_owned(),
             intakes: vec![0],
-            budgets: Arc::new(Budgets::new(&plan())),
+            budgets: Arc::new(plan().budgets()),
             plan: plan(),
             outlets: vec![Outlet::Exporter(Arc::clone(&delivery))],
             form: Form::Shards(1),

@@ -71,7 +71,7 @@ fn sampler(shards: usize) -> (Arc<Sampler>, Vec<Shard>, Journal) {
     let build = Build {
         pipeline: "traces".to_owned(),
         intakes: vec![0],
-        budgets: Arc::new(Budgets::new(&plan())),
+        budgets: Arc::new(plan().budgets()),
         plan: plan(),
         outlets: Vec::new(),
         form: Form::Shards(shards),

@@ -3,17 +3,43 @@
 use std::borrow::Cow;
 
 use throughline_otlp::WireError;
+use throughline_otlp::wire::Fields;
 
-use super::Event;
 use super::tree::{Call, Expression, Path, Term};
 use super::value::{Value, compare, hex};
-use crate::plan::{Scalar, Slot, Subject};
+use crate::span::{Found, Keys, Scalar, Slot, Subject};
 
 /// What a condition is evaluated on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scene<'s, 'a> {
     pub(super) span: Subject<'s, 'a>,
     pub(super) event: Option<&'s Event<'a>>,
+}
+
+/// A span event as far as conditions ask.
+#[derive(Debug, Default)]
+pub(super) struct Event<'a> {
+    name: &'a [u8],
+    time: u64,
+    attributes: Found<'a>,
+}
+
+impl<'a> Event<'a> {
+    /// Reads it; `keys` are those asked for of events.
+    pub(super) fn read(raw: &'a [u8], keys: &Keys) -> Result<Self, WireError> {
+        let mut event = Self::default();
+        keys.reset(&mut event.attributes);
+        for field in Fields::new(raw) {
+            let field = field?;
+            match field.number {
+                1 => event.time = field.fixed64()?,
+                2 => event.name = field.bytes()?,
+                3 => keys.take(field.bytes()?, &mut event.attributes)?,
+                _ => {}
+            }
+        }
+        Ok(event)
+    }
 }
 
 /// Why there is no answer.

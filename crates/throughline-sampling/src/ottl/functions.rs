@@ -2,11 +2,10 @@
 
 use regex::Regex;
 
-use super::Context;
+use super::cursor::Cursor;
 use super::error::SyntaxError;
 use super::lexer::Word;
-use super::parser::Parser;
-use super::tree::{Call, Path, Term, Type};
+use super::tree::{Call, Context, Path, Term, Type};
 use super::value::double;
 use crate::pattern;
 
@@ -14,7 +13,7 @@ const ALLOWED: &str = "IsMatch, HasPrefix, HasSuffix, IsString, IsBool, IsInt, I
                        Double, String, Concat, TraceID, SpanID";
 
 /// The function `name`, whose bracket comes next.
-pub(super) fn call(parser: &mut Parser<'_>, name: &str, column: usize) -> Result<Term, SyntaxError> {
+pub(super) fn call(parser: &mut Cursor<'_>, name: &str, column: usize) -> Result<Term, SyntaxError> {
     parser.expect_sign("(")?;
     let term = match name {
         "TraceID" => id(parser, 16)?,
@@ -28,7 +27,7 @@ pub(super) fn call(parser: &mut Parser<'_>, name: &str, column: usize) -> Result
     Ok(term)
 }
 
-fn function(parser: &mut Parser<'_>, name: &str, column: usize) -> Result<Call, SyntaxError> {
+fn function(parser: &mut Cursor<'_>, name: &str, column: usize) -> Result<Call, SyntaxError> {
     Ok(match name {
         "IsMatch" => {
             let target = textual(parser)?;
@@ -68,7 +67,7 @@ fn function(parser: &mut Parser<'_>, name: &str, column: usize) -> Result<Call, 
 
 /// A value that `fits`, else an error that says what is expected.
 fn argument(
-    parser: &mut Parser<'_>,
+    parser: &mut Cursor<'_>,
     expected: &str,
     fits: impl Fn(&Term) -> bool,
 ) -> Result<Term, SyntaxError> {
@@ -81,8 +80,8 @@ fn argument(
 }
 
 /// Two values that may turn out to be texts.
-fn two(parser: &mut Parser<'_>) -> Result<(Term, Term), SyntaxError> {
-    let text = |parser: &mut Parser<'_>| {
+fn two(parser: &mut Cursor<'_>) -> Result<(Term, Term), SyntaxError> {
+    let text = |parser: &mut Cursor<'_>| {
         argument(parser, "a text", |term| {
             matches!(term, Term::Text(_) | Term::Path(_) | Term::Call(_)) && !is_id(term)
         })
@@ -93,7 +92,7 @@ fn two(parser: &mut Parser<'_>) -> Result<(Term, Term), SyntaxError> {
 }
 
 /// A value that can be written as a text.
-fn textual(parser: &mut Parser<'_>) -> Result<Term, SyntaxError> {
+fn textual(parser: &mut Cursor<'_>) -> Result<Term, SyntaxError> {
     argument(
         parser,
         "a value that is a text or a number; of an id: trace_id.string, span_id.string",
@@ -101,12 +100,12 @@ fn textual(parser: &mut Parser<'_>) -> Result<Term, SyntaxError> {
     )
 }
 
-fn some(parser: &mut Parser<'_>) -> Result<Term, SyntaxError> {
+fn some(parser: &mut Cursor<'_>) -> Result<Term, SyntaxError> {
     argument(parser, "a value; nil has no type", |term| !matches!(term, Term::Nil))
 }
 
 /// A value that may turn out to be a number.
-fn number(parser: &mut Parser<'_>) -> Result<Term, SyntaxError> {
+fn number(parser: &mut Cursor<'_>) -> Result<Term, SyntaxError> {
     let fits = |term: &Term| !matches!(term, Term::Text(text) if double(text).is_none());
     argument(parser, "a number, or a text that is one", fits)
 }
@@ -115,7 +114,7 @@ fn is_id(term: &Term) -> bool {
     matches!(term, Term::Id(_) | Term::Path(Path::TraceId | Path::SpanId | Path::ParentSpanId))
 }
 
-fn pattern(parser: &mut Parser<'_>) -> Result<Regex, SyntaxError> {
+fn pattern(parser: &mut Cursor<'_>) -> Result<Regex, SyntaxError> {
     let column = parser.column();
     let Some(text) = parser.take_text() else {
         return Err(parser.unexpected("the pattern as a text in double quotes"));
@@ -126,7 +125,7 @@ fn pattern(parser: &mut Parser<'_>) -> Result<Regex, SyntaxError> {
     })
 }
 
-fn concat(parser: &mut Parser<'_>) -> Result<Call, SyntaxError> {
+fn concat(parser: &mut Cursor<'_>) -> Result<Call, SyntaxError> {
     parser.expect_sign("[")?;
     let mut parts = Vec::new();
     while !parser.peek_sign("]") {
@@ -141,7 +140,7 @@ fn concat(parser: &mut Parser<'_>) -> Result<Call, SyntaxError> {
 }
 
 /// The literal of a trace or span id: bytes, or its hex digits as a text.
-fn id(parser: &mut Parser<'_>, length: usize) -> Result<Term, SyntaxError> {
+fn id(parser: &mut Cursor<'_>, length: usize) -> Result<Term, SyntaxError> {
     let column = parser.column();
     let term = parser.term()?;
     let bytes = match term {

@@ -1,9 +1,8 @@
 //! The paths of the subset, in both contexts, and the names of enums.
 
-use super::Context;
+use super::cursor::Cursor;
 use super::error::SyntaxError;
-use super::parser::Parser;
-use super::tree::{Path, Term};
+use super::tree::{Context, Path, Term};
 
 const ON_SPAN: &str = "attributes[\"key\"], name, kind, kind.string, status.code, status.message, start_time_unix_nano, \
                        end_time_unix_nano, trace_state, flags, trace_id, span_id, parent_span_id (each also .string), \
@@ -12,7 +11,7 @@ const ON_EVENT: &str = "name, time_unix_nano, attributes[\"key\"]";
 const AROUND: &str = "resource.attributes[\"key\"], scope.name, scope.version, scope.attributes[\"key\"]";
 
 /// The path or enum that begins with `name`.
-pub(super) fn path_or_enum(parser: &mut Parser<'_>, name: &str, column: usize) -> Result<Term, SyntaxError> {
+pub(super) fn path_or_enum(parser: &mut Cursor<'_>, name: &str, column: usize) -> Result<Term, SyntaxError> {
     if let Some(number) = enum_value(name) {
         return Ok(Term::Int(number));
     }
@@ -56,10 +55,10 @@ enum Around {
     Scope,
 }
 
-type Read = fn(&mut Parser<'_>, &str, usize) -> Result<Path, SyntaxError>;
+type Read = fn(&mut Cursor<'_>, &str, usize) -> Result<Path, SyntaxError>;
 
 /// A path after its context's name.
-fn prefixed(parser: &mut Parser<'_>, column: usize, read: Read) -> Result<Path, SyntaxError> {
+fn prefixed(parser: &mut Cursor<'_>, column: usize, read: Read) -> Result<Path, SyntaxError> {
     match field(parser)? {
         Some(name) => read(parser, name, column),
         None => Err(unknown(parser.context, column)),
@@ -67,14 +66,14 @@ fn prefixed(parser: &mut Parser<'_>, column: usize, read: Read) -> Result<Path, 
 }
 
 /// `.name`, if a dot comes next.
-fn field<'t>(parser: &mut Parser<'t>) -> Result<Option<&'t str>, SyntaxError> {
+fn field<'t>(parser: &mut Cursor<'t>) -> Result<Option<&'t str>, SyntaxError> {
     if !parser.take_sign(".") {
         return Ok(None);
     }
     parser.take_any_name().map(Some).ok_or_else(|| parser.unexpected("a name"))
 }
 
-fn around(parser: &mut Parser<'_>, column: usize, place: Around) -> Result<Path, SyntaxError> {
+fn around(parser: &mut Cursor<'_>, column: usize, place: Around) -> Result<Path, SyntaxError> {
     match (field(parser)?, place) {
         (Some("attributes"), Around::Resource) => {
             let key = key(parser)?;
@@ -90,7 +89,7 @@ fn around(parser: &mut Parser<'_>, column: usize, place: Around) -> Result<Path,
     }
 }
 
-fn on_event(parser: &mut Parser<'_>, name: &str, column: usize) -> Result<Path, SyntaxError> {
+fn on_event(parser: &mut Cursor<'_>, name: &str, column: usize) -> Result<Path, SyntaxError> {
     match name {
         "name" => Ok(Path::EventName),
         "time_unix_nano" => Ok(Path::EventTime),
@@ -102,7 +101,7 @@ fn on_event(parser: &mut Parser<'_>, name: &str, column: usize) -> Result<Path, 
     }
 }
 
-fn on_span(parser: &mut Parser<'_>, name: &str, column: usize) -> Result<Path, SyntaxError> {
+fn on_span(parser: &mut Cursor<'_>, name: &str, column: usize) -> Result<Path, SyntaxError> {
     if name == "attributes" {
         let key = key(parser)?;
         return Ok(Path::SpanAttribute(parser.keys.span.ask(key)));
@@ -132,7 +131,7 @@ fn on_span(parser: &mut Parser<'_>, name: &str, column: usize) -> Result<Path, S
 }
 
 /// `["key"]`
-fn key<'t>(parser: &mut Parser<'t>) -> Result<&'t str, SyntaxError> {
+fn key<'t>(parser: &mut Cursor<'t>) -> Result<&'t str, SyntaxError> {
     const EXPECTED: &str = "a key in brackets: attributes[\"key\"]";
     if !parser.take_sign("[") {
         return Err(parser.unexpected(EXPECTED));

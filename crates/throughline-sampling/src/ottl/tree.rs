@@ -2,7 +2,16 @@
 
 use regex::Regex;
 
-use crate::plan::Slot;
+use crate::span::Slot;
+
+/// What a condition is written about, which says what a path without a prefix means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Context {
+    /// `span`
+    Span,
+    /// `spanevent`
+    SpanEvent,
+}
 
 /// Something that is true or false of a span.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use std::fmt::Write as _;
 
 use super::tree::{Comparison, Type};
-use crate::plan::Scalar;
+use crate::span::Scalar;
 
 /// The value of a term on one span.
 #[derive(Clone, Debug, PartialEq)]

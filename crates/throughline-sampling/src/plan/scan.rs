@@ -5,29 +5,11 @@ use throughline_otlp::view::messages;
 use throughline_otlp::wire::{Field, Fields};
 use throughline_otlp::{Counts, SpanId, TraceId, UnixNanos, Visit, WireError, check_spans};
 
-use super::head::{Head, Wants};
 use super::index::Index;
-use super::keys::{Found, Keys};
 use super::layout::{Layout, Placing};
-use super::probes::{FollowLinks, Probes};
+use crate::condition::{FollowLinks, Probes};
 use crate::facts::{Met, NO_START, Root, TraceFacts};
-
-/// The resource and scope around a span, as far as asked for.
-#[derive(Debug, Default)]
-pub(crate) struct Around<'a> {
-    pub(crate) resource: Found<'a>,
-    pub(crate) scope: Found<'a>,
-    pub(crate) scope_name: &'a [u8],
-    pub(crate) scope_version: &'a [u8],
-}
-
-/// What a condition is asked about: a span, what was found of its attributes, and what is around it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Subject<'s, 'a> {
-    pub(crate) head: &'s Head<'a>,
-    pub(crate) attributes: &'s [Option<&'a [u8]>],
-    pub(crate) around: &'s Around<'a>,
-}
+use crate::span::{Around, Found, Head, Keys, Subject, Wants};
 
 /// What one reading of a request found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

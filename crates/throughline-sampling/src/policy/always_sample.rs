@@ -1,6 +1,6 @@
 //! `always_sample`: yes.
 
-use super::{Answer, Case, Judges};
+use super::judges::{Answer, Case, Judges};
 
 #[derive(Debug)]
 pub(super) struct AlwaysSample;

@@ -2,15 +2,13 @@
 //!
 //! Anything but a boolean does not match (the peer reads it as false).
 
-use super::Judges;
+use super::judges::Judges;
 use super::met::MetBySome;
 use super::string_attribute::check_key;
-use crate::plan::{Builder, Leaf, PlanError, Scalar, Test};
+use crate::builder::Builder;
+use crate::condition::{Leaf, Test};
+use crate::error::PlanError;
 use crate::settings::Invert;
-
-/// The value asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Wanted(bool);
 
 pub(super) fn compile(
     key: &str,
@@ -20,12 +18,6 @@ pub(super) fn compile(
 ) -> Result<Box<dyn Judges>, PlanError> {
     check_key(key, builder)?;
     let asked = builder.keys.attribute(key);
-    let condition = builder.condition(Leaf::Attribute(asked, Test::Bool(Wanted(value))))?;
+    let condition = builder.condition(Leaf::Attribute(asked, Test::Bool(value)))?;
     Ok(Box::new(MetBySome { condition, invert }))
-}
-
-impl Wanted {
-    pub(crate) fn is(self, value: Scalar<'_>) -> bool {
-        value == Scalar::Bool(self.0)
-    }
 }

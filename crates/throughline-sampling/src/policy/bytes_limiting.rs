@@ -5,9 +5,9 @@
 
 use std::num::NonZeroU64;
 
-use super::budget::{Bucket, Limit};
-use super::{Answer, Case, Judges};
-use crate::plan::Builder;
+use super::judges::{Answer, Case, Judges};
+use crate::budget::{Bucket, Limit};
+use crate::builder::Builder;
 
 #[derive(Debug)]
 pub(super) struct BytesLimiting {

@@ -5,10 +5,11 @@
 
 use std::num::NonZeroU64;
 
-use super::budget::Limit;
-use super::{Answer, Case, Judges, Standing, compile_at};
-use crate::plan::{Builder, PlanError, Step};
-use crate::settings::Policy;
+use super::judges::{Answer, Case, Judges};
+use crate::budget::Limit;
+use crate::builder::Builder;
+use crate::error::{PlanError, Step};
+use crate::settings::{Policy, Rule};
 
 #[derive(Debug)]
 pub(super) struct Composite(Vec<Sub>);
@@ -23,6 +24,7 @@ pub(super) fn compile(
     total: NonZeroU64,
     shares: &[(Policy, Option<u8>)],
     builder: &mut Builder,
+    compile_one: impl Fn(&Rule, &mut Builder) -> Result<Box<dyn Judges>, PlanError>,
 ) -> Result<Box<dyn Judges>, PlanError> {
     let list = Step::Key("composite_sub_policy");
     if shares.is_empty() {
@@ -42,8 +44,7 @@ pub(super) fn compile(
             }
         };
         let place = [list, Step::Index(at)];
-        let compiled =
-            builder.within(&place, |builder| compile_at(Standing::InComposite, &policy.rule, builder))?;
+        let compiled = builder.within(&place, |builder| compile_one(&policy.rule, builder))?;
         subs.push(Sub { policy: compiled, budget: builder.budget(Limit::per_second(share)) });
     }
     Ok(Box::new(Composite(subs)))

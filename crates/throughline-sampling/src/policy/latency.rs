@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
-use super::{Answer, Case, Judges};
-use crate::plan::{Builder, PlanError, Step};
+use super::judges::{Answer, Case, Judges};
+use crate::builder::Builder;
+use crate::error::{PlanError, Step};
 
 #[derive(Debug)]
 pub(super) struct Latency {

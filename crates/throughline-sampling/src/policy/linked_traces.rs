@@ -1,8 +1,9 @@
 //! `linked_traces`: ours. It says no of its own; what it asks for is that the links of kept traces are followed, and from
 //! which policies' yes they spread.
 
-use super::{Answer, Case, Judges};
-use crate::plan::{Builder, PlanError, Step};
+use super::judges::{Answer, Case, Judges};
+use crate::builder::Builder;
+use crate::error::{PlanError, Step};
 use crate::settings::{LinkedTraces, Policy, Rule};
 
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! What the policies on a single span's properties have in common: some span met the condition, or none did.
 
-use super::{Answer, Case, Judges};
+use super::judges::{Answer, Case, Judges};
 use crate::facts::Bit;
 use crate::settings::Invert;
 

@@ -2,18 +2,13 @@
 //!
 //! Whole numbers and doubles are compared by value; anything else is no number and does not match (the peer reads it as 0).
 
-use super::Judges;
+use super::judges::Judges;
 use super::met::MetBySome;
 use super::string_attribute::check_key;
-use crate::plan::{Builder, Leaf, PlanError, Scalar, Step, Test};
+use crate::builder::Builder;
+use crate::condition::{Bounds, Leaf, Test};
+use crate::error::{PlanError, Step};
 use crate::settings::Invert;
-
-/// Inclusive bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bounds {
-    min: i64,
-    max: i64,
-}
 
 pub(super) fn compile(
     key: &str,
@@ -38,19 +33,4 @@ pub(super) fn compile(
     let asked = builder.keys.attribute(key);
     let condition = builder.condition(Leaf::Attribute(asked, Test::Number(bounds)))?;
     Ok(Box::new(MetBySome { condition, invert }))
-}
-
-impl Bounds {
-    pub(crate) fn contain(self, value: Scalar<'_>) -> bool {
-        match value {
-            Scalar::Int(number) => (self.min..=self.max).contains(&number),
-            #[expect(clippy::cast_precision_loss, reason = "a double has no more precision than that either")]
-            Scalar::Double(number) => {
-                (self.min == i64::MIN || number >= self.min as f64)
-                    && (self.max == i64::MAX || number <= self.max as f64)
-                    && !number.is_nan()
-            }
-            _ => false,
-        }
-    }
 }

@@ -3,10 +3,12 @@
 //! A yes from any span counts, even if evaluation failed on another: the peer stops at the first of the two, so that the
 //! order of arrival decides.
 
-use super::{Answer, Case, Judges};
+use super::judges::{Answer, Case, Judges};
+use crate::builder::Builder;
+use crate::condition::Leaf;
+use crate::error::{PlanError, Step};
 use crate::facts::Bit;
 use crate::ottl::Conditions;
-use crate::plan::{Builder, Leaf, PlanError};
 use crate::settings::ErrorMode;
 
 #[derive(Debug)]
@@ -24,7 +26,10 @@ pub(super) fn compile(
     if spans.is_empty() && span_events.is_empty() {
         return Err(builder.error(&[], "no condition; give at least one under `span` or `spanevent`"));
     }
-    let leaf = Leaf::Ottl(Conditions::compile(errors, spans, span_events, builder)?);
+    let conditions = Conditions::compile(errors, spans, span_events, &mut builder.keys);
+    let leaf = Leaf::Ottl(conditions.map_err(|misread| {
+        builder.error(&[Step::Key(misread.list), Step::Index(misread.at)], misread.error.to_string())
+    })?);
     let (holds, failed) = match errors {
         ErrorMode::Propagate => {
             let (holds, failed) = builder.fallible_condition(leaf)?;

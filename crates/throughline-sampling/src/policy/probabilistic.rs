@@ -1,7 +1,8 @@
 //! `probabilistic`: a share of all trace ids, the peer's: a collector of either make with the same salt keeps the same ids.
 
-use super::{Answer, Case, Judges};
-use crate::plan::{Builder, PlanError, Step};
+use super::judges::{Answer, Case, Judges};
+use crate::builder::Builder;
+use crate::error::{PlanError, Step};
 
 /// The peer's salt if none is given.
 const DEFAULT_SALT: &str = "default-hash-seed";

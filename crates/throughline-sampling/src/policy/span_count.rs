@@ -1,7 +1,8 @@
 //! `span_count`: the number of a trace's spans lies within bounds, both inclusive; a span that came twice counts twice.
 
-use super::{Answer, Case, Judges};
-use crate::plan::{Builder, PlanError, Step};
+use super::judges::{Answer, Case, Judges};
+use crate::builder::Builder;
+use crate::error::{PlanError, Step};
 
 #[derive(Debug)]
 pub(super) struct SpanCount {

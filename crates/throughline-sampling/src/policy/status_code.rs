@@ -1,13 +1,11 @@
 //! `status_code`: a span has one of some status codes.
 
-use super::Judges;
+use super::judges::Judges;
 use super::met::MetBySome;
-use crate::plan::{Builder, Leaf, PlanError, Step};
+use crate::builder::Builder;
+use crate::condition::{Codes, Leaf};
+use crate::error::{PlanError, Step};
 use crate::settings::{Invert, StatusCode};
-
-/// A set of OTLP's status codes 0 to 2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Codes(u8);
 
 pub(super) fn compile(codes: &[StatusCode], builder: &mut Builder) -> Result<Box<dyn Judges>, PlanError> {
     if codes.is_empty() {
@@ -22,10 +20,4 @@ pub(super) fn compile(codes: &[StatusCode], builder: &mut Builder) -> Result<Box
     });
     let condition = builder.condition(Leaf::Status(Codes(codes)))?;
     Ok(Box::new(MetBySome { condition, invert: Invert::No }))
-}
-
-impl Codes {
-    pub(crate) fn contains(self, code: u8) -> bool {
-        self.0 & (1 << code) != 0
-    }
 }

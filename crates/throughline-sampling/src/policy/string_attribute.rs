@@ -7,39 +7,13 @@
 
 use regex::RegexSet;
 
-use super::Judges;
+use super::judges::Judges;
 use super::met::MetBySome;
+use crate::builder::Builder;
+use crate::condition::{Leaf, Test, Texts};
+use crate::error::{PlanError, Step};
 use crate::pattern;
-use crate::plan::{Builder, Leaf, PlanError, Scalar, Step, Test};
 use crate::settings::{Invert, Matching};
-
-/// Where an attribute was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    Span,
-    Resource,
-}
-
-/// Texts that match.
-#[derive(Debug)]
-pub(crate) enum Texts {
-    /// Sorted, each once.
-    Exact(Vec<String>),
-    Patterns {
-        source: Vec<String>,
-        set: RegexSet,
-    },
-}
-
-impl PartialEq for Texts {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Exact(one), Self::Exact(other)) => one == other,
-            (Self::Patterns { source: one, .. }, Self::Patterns { source: other, .. }) => one == other,
-            _ => false,
-        }
-    }
-}
 
 pub(super) fn compile(
     key: &str,
@@ -94,18 +68,5 @@ fn patterns(values: &[String], builder: &Builder) -> Result<Texts, PlanError> {
     match RegexSet::new(translated) {
         Ok(set) => Ok(Texts::Patterns { source: values.to_vec(), set }),
         Err(error) => Err(builder.error(&[Step::Key("values")], pattern::brief(&error))),
-    }
-}
-
-impl Texts {
-    /// An empty text on a span matches no pattern, one on a resource does: the peer's rule.
-    pub(crate) fn contain(&self, value: Scalar<'_>, place: Place) -> bool {
-        let Scalar::Text(text) = value else { return false };
-        match self {
-            Self::Exact(texts) => texts.binary_search_by(|known| known.as_str().cmp(text)).is_ok(),
-            Self::Patterns { set, .. } => {
-                (!text.is_empty() || place == Place::Resource) && set.is_match(text)
-            }
-        }
     }
 }

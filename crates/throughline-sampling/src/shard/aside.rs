@@ -1,34 +1,11 @@
 //! Undecided traces that are due and wait for what other nodes hold of them: out of the way of those that are due next.
 
-use std::collections::BTreeSet;
+mod rows;
+
+pub(super) use rows::Aside;
 
 use super::row::Flags;
 use super::traces::Traces;
-
-/// Rows that wait.
-#[derive(Debug, Default)]
-pub(super) struct Aside {
-    /// First record and row.
-    by_first: BTreeSet<(u64, u32)>,
-    /// When the wait is over, and row.
-    by_due: BTreeSet<(u64, u32)>,
-}
-
-impl Aside {
-    pub(super) fn len(&self) -> usize {
-        self.by_first.len()
-    }
-
-    /// The oldest record of a trace that waits.
-    pub(super) fn oldest(&self) -> Option<u64> {
-        self.by_first.first().map(|(first, _)| *first)
-    }
-
-    /// When the next wait is over, and whose.
-    pub(super) fn next(&self) -> Option<(u64, u32)> {
-        self.by_due.first().copied()
-    }
-}
 
 impl Traces {
     /// An undecided trace waits, until `due` at most.
@@ -41,8 +18,7 @@ impl Traces {
         let row = self.rows.at_mut(slot);
         row.flags.set(Flags::ASIDE);
         row.due = due;
-        self.aside.by_first.insert((row.first, slot));
-        self.aside.by_due.insert((due, slot));
+        self.aside.insert(slot, row.first, due);
     }
 
     /// It is decided next, so its place among the others does not matter. Until when it would have waited, if it did.
@@ -52,8 +28,7 @@ impl Traces {
             return None;
         }
         let (first, due) = (row.first, row.due);
-        self.aside.by_first.remove(&(first, slot));
-        self.aside.by_due.remove(&(due, slot));
+        self.aside.remove(slot, first, due);
         self.arrivals.push_back(&mut self.rows, slot);
         Some(due)
     }

@@ -7,7 +7,7 @@ use super::row::{Flags, State};
 use super::{Shard, Turn};
 use crate::decision::{Decision, Reason, Trigger, Verdict};
 use crate::facts::Now;
-use crate::judge::Merit;
+use crate::plan::Merit;
 
 /// A trace is to be kept because of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use throughline_otlp::{Signal, UnixNanos};
 use throughline_sampling::decision::Verdict;
-use throughline_sampling::{Budgets, Judge, Now, Plan};
+use throughline_sampling::{Judge, Now, Plan};
 
 use super::read;
 
@@ -33,7 +33,7 @@ impl Input {
     /// A digit for each trace: whether it is kept.
     fn kept(&self, plan: Plan) -> String {
         let plan = Arc::new(plan);
-        let judge = Judge::new(Arc::clone(&plan), Arc::new(Budgets::new(&plan)));
+        let judge = Judge::new(Arc::clone(&plan), Arc::new(plan.budgets()));
         let now = Now { wall: UnixNanos(1_790_000_100_000_000_000), mono: Duration::from_secs(100) };
         let facts = plan.scan(&self.request).unwrap();
         let digit = |(_, id): &(String, String)| {

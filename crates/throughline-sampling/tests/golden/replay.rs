@@ -9,7 +9,7 @@ use throughline_otlp::{Signal, TraceId, UnixNanos, decode_traces};
 use throughline_sampling::decision::{History, Past, Verdict};
 use throughline_sampling::facts::TraceFacts;
 use throughline_sampling::shard::{Output, ShardOptions};
-use throughline_sampling::{Budgets, Now, Plan, Shard};
+use throughline_sampling::{Now, Plan, Shard};
 
 use super::Kept;
 
@@ -64,7 +64,7 @@ struct World {
 /// Plays the steps; what was kept at the end and at each look, as text.
 pub fn replay(plan: Plan, scenario: &Value) -> String {
     let plan = Arc::new(plan);
-    let budgets = Arc::new(Budgets::new(&plan));
+    let budgets = Arc::new(plan.budgets());
     let shard = Shard::new(Arc::clone(&plan), budgets, ShardOptions::default());
     let journal = Journal {
         plan,

@@ -6,11 +6,11 @@ use std::time::Duration;
 use throughline_otlp::{TraceId, UnixNanos};
 
 use super::rig::{Journal, MANY, Rig, id, links, settings, spans, with_links};
+use crate::Plan;
 use crate::facts::{MAX_LINKS, Now};
 use crate::settings::{Direction, Settings};
 use crate::shard::row::{Block, Memo, Row};
 use crate::shard::{MAX_RECORDS, Output, Shard, ShardOptions};
-use crate::{Budgets, Plan};
 
 #[test]
 fn sizes_are_as_stated() {
@@ -30,7 +30,7 @@ fn a_pending_trace_of_eight_spans_takes_what_is_stated() {
     const TRACES: u64 = 200_000;
     let settings = Settings { num_traces: NonZeroUsize::new(TRACES as usize).unwrap(), ..settings() };
     let plan = std::sync::Arc::new(Plan::compile(settings).unwrap());
-    let mut shard = Shard::new(plan.clone(), Budgets::new(&plan).into(), ShardOptions::default());
+    let mut shard = Shard::new(plan.clone(), plan.budgets().into(), ShardOptions::default());
     let now = Now { wall: UnixNanos(0), mono: Duration::ZERO };
     for position in 0..8 {
         let facts: Vec<_> = (0..TRACES).map(|number| spans(numbered(number), 1, &[])).collect();

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use throughline_otlp::{TraceId, UnixNanos};
 
+use crate::Plan;
 use crate::decision::{Decision, History, Past, Trigger, Verdict, Wish};
 use crate::facts::{Met, Now, Root, TraceFacts};
 use crate::settings::{
     DecisionCache, Direction, FirstMatch, LinkedTraces, Overflow, Policy, Rule, Settings, Shutdown, Strategy,
 };
 use crate::shard::{Before, Ending, Output, Restored, Shard, ShardOptions};
-use crate::{Budgets, Plan};
 
 /// Spans that make a trace kept on its own merit.
 pub const MANY: u32 = 3;
@@ -228,7 +228,7 @@ impl Rig {
     }
 
     fn boot(&mut self, shards: usize, options: ShardOptions) {
-        let budgets = Arc::new(Budgets::new(&self.plan));
+        let budgets = Arc::new(self.plan.budgets());
         let shard = || Shard::new(Arc::clone(&self.plan), Arc::clone(&budgets), options.clone());
         self.shards = (0..shards).map(|_| shard()).collect();
     }

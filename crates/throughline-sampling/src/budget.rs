@@ -5,7 +5,6 @@ use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::facts::Now;
-use crate::plan::Plan;
 
 /// What policies with a rate have left. Shared by all shards, without locks; time is passed in.
 #[derive(Debug)]
@@ -52,10 +51,9 @@ impl Bucket {
 }
 
 impl Budgets {
-    /// Full budgets for the policies of `plan`.
-    #[must_use]
-    pub fn new(plan: &Plan) -> Self {
-        Self { budgets: plan.limits().iter().map(|limit| Budget::full(*limit)).collect() }
+    /// Full ones.
+    pub(crate) fn full(limits: &[Limit]) -> Self {
+        Self { budgets: limits.iter().map(|limit| Budget::full(*limit)).collect() }
     }
 
     /// Takes `amount` from a budget, if it has that much.

@@ -29,7 +29,7 @@ pub(crate) struct Head<'a> {
 }
 
 /// What else a walk wants of a span.
-pub(super) trait Wants<'a> {
+pub(crate) trait Wants<'a> {
     /// An attribute, raw.
     fn attribute(&mut self, pair: &'a [u8]) -> Result<(), WireError>;
     /// A link, raw.
@@ -39,7 +39,7 @@ pub(super) trait Wants<'a> {
 impl<'a> Head<'a> {
     /// Reads a span; hands its attributes and links to `wants`.
     #[inline]
-    pub(super) fn read(raw: &'a [u8], wants: &mut impl Wants<'a>) -> Result<Self, WireError> {
+    pub(crate) fn read(raw: &'a [u8], wants: &mut impl Wants<'a>) -> Result<Self, WireError> {
         let mut head = Self { raw, ..Self::default() };
         let mut rest = raw;
         while let Some(tag) = rest.first() {
@@ -62,7 +62,7 @@ impl<'a> Head<'a> {
     ///
     /// [`Visit::short`]: throughline_otlp::Visit::short
     #[inline]
-    pub(super) fn take_short(
+    pub(crate) fn take_short(
         &mut self,
         tag: u8,
         payload: &'a [u8],
@@ -87,7 +87,7 @@ impl<'a> Head<'a> {
     }
 
     /// Counts of what was dropped, where they are short: seldom there, so not in the way of the others.
-    pub(super) fn take_dropped(&mut self, tag: u8, payload: &[u8]) {
+    pub(crate) fn take_dropped(&mut self, tag: u8, payload: &[u8]) {
         let [attributes, events, links] = &mut self.dropped;
         let count = payload.first().map_or(0, |count| u32::from(*count));
         match tag {
@@ -98,7 +98,7 @@ impl<'a> Head<'a> {
         }
     }
 
-    pub(super) fn take(&mut self, field: &Field<'a>, wants: &mut impl Wants<'a>) -> Result<(), WireError> {
+    pub(crate) fn take(&mut self, field: &Field<'a>, wants: &mut impl Wants<'a>) -> Result<(), WireError> {
         let [dropped_attributes, dropped_events, dropped_links] = &mut self.dropped;
         match field.number {
             1 => self.trace_id = field.bytes()?,
@@ -140,6 +140,7 @@ impl<'a> Head<'a> {
     }
 
     /// Whether the span has no parent.
+    #[inline]
     pub(crate) fn is_root(&self) -> bool {
         SpanId::from_slice(self.parent_span_id).is_none()
     }

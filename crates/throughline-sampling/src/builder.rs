@@ -1,10 +1,11 @@
 //! Compiling settings: numbers the conditions, collects what is asked for, and remembers where in the settings it is, for
 //! errors.
 
-use super::error::{PlanError, Step};
-use super::probes::{AskedKeys, FollowLinks, Leaf, Probes};
+use crate::budget::Limit;
+use crate::condition::{FollowLinks, Leaf, Probes};
+use crate::error::{PlanError, Step};
 use crate::facts::{Bit, MAX_CONDITIONS};
-use crate::policy::budget::Limit;
+use crate::span::AskedKeys;
 
 /// A plan in the making.
 #[derive(Debug, Default)]
@@ -77,7 +78,7 @@ impl Builder {
     }
 
     /// What was collected.
-    pub(super) fn finish(self, links: FollowLinks) -> (Probes, Vec<Limit>) {
+    pub(crate) fn finish(self, links: FollowLinks) -> (Probes, Vec<Limit>) {
         (Probes::new(self.leaves, self.keys, links), self.limits)
     }
 }

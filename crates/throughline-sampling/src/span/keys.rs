@@ -20,10 +20,48 @@ pub(crate) struct Keys {
     lengths: u64,
 }
 
+/// Where an attribute is found if a span or its resource has it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Twofold {
+    span: Slot,
+    resource: Slot,
+}
+
+/// The keys asked for, by place.
+#[derive(Debug, Default)]
+pub(crate) struct AskedKeys {
+    pub(crate) span: Keys,
+    pub(crate) resource: Keys,
+    pub(crate) scope: Keys,
+    pub(crate) event: Keys,
+}
+
 impl Slot {
     /// What was found for it.
+    #[inline]
     pub(crate) fn of<'a>(self, found: &[Option<&'a [u8]>]) -> Option<&'a [u8]> {
         found.get(self.0).copied().flatten()
+    }
+}
+
+impl AskedKeys {
+    /// Asks for an attribute of a span or its resource.
+    pub(crate) fn attribute(&mut self, key: &str) -> Twofold {
+        Twofold { span: self.span.ask(key), resource: self.resource.ask(key) }
+    }
+}
+
+impl Twofold {
+    /// What was found of a span.
+    #[inline]
+    pub(crate) fn on_span<'a>(self, found: &[Option<&'a [u8]>]) -> Option<&'a [u8]> {
+        self.span.of(found)
+    }
+
+    /// What was found of a resource.
+    #[inline]
+    pub(crate) fn on_resource<'a>(self, found: &[Option<&'a [u8]>]) -> Option<&'a [u8]> {
+        self.resource.of(found)
     }
 }
 
@@ -39,11 +77,13 @@ impl Keys {
     }
 
     /// Whether nothing is asked for: the attributes need not be walked.
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
     /// Empties `found` for the next list of attributes.
+    #[inline]
     pub(crate) fn reset(&self, found: &mut Found<'_>) {
         found.clear();
         found.resize(self.keys.len(), None);
@@ -65,6 +105,7 @@ impl Keys {
     }
 }
 
+#[inline]
 fn length_bit(length: usize) -> u64 {
     1 << length.min(63)
 }

@@ -2,16 +2,19 @@
 
 use throughline_otlp::WireError;
 
-use super::keys::{Found, Keys, Slot};
-use super::scan::Subject;
-use super::value::Scalar;
+mod number;
+mod status;
+mod text;
+mod trace_state;
+
+pub(crate) use number::Bounds;
+pub(crate) use status::Codes;
+pub(crate) use text::{Place, Texts};
+pub(crate) use trace_state::{MAX_VALUE, Member, is_key, is_value};
+
 use crate::facts::{Bit, Met};
 use crate::ottl::{Conditions, Outcome};
-use crate::policy::boolean_attribute::Wanted;
-use crate::policy::numeric_attribute::Bounds;
-use crate::policy::status_code::Codes;
-use crate::policy::string_attribute::{Place, Texts};
-use crate::policy::trace_state::Member;
+use crate::span::{AskedKeys, Found, Scalar, Subject, Twofold};
 
 /// A condition that one span meets or does not meet.
 #[derive(Debug, PartialEq)]
@@ -23,18 +26,11 @@ pub(crate) enum Leaf {
     /// Its tracestate has one of these members.
     TraceState(Member),
     /// It or its resource has an attribute that passes a test.
-    Attribute(Asked, Test),
+    Attribute(Twofold, Test),
     /// It or one of its events meets one of these conditions.
     Ottl(Conditions),
     /// Evaluating the conditions with this number failed on it.
     OttlFailed(usize),
-}
-
-/// Where an attribute is found if a span or its resource has it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Asked {
-    span: Slot,
-    resource: Slot,
 }
 
 /// What an attribute's value is held against.
@@ -45,16 +41,7 @@ pub(crate) enum Test {
     /// `string_attribute`
     Text(Texts),
     /// `boolean_attribute`
-    Bool(Wanted),
-}
-
-/// The keys asked for, by place.
-#[derive(Debug, Default)]
-pub(crate) struct AskedKeys {
-    pub(crate) span: Keys,
-    pub(crate) resource: Keys,
-    pub(crate) scope: Keys,
-    pub(crate) event: Keys,
+    Bool(bool),
 }
 
 /// Whether links are asked for.
@@ -75,21 +62,14 @@ pub(crate) struct Probes {
     status: [Met; 3],
     sampled_flag: Met,
     trace_states: Vec<(Member, Bit)>,
-    attributes: Vec<(Asked, Test, Bit)>,
+    attributes: Vec<(Twofold, Test, Bit)>,
     ottl: Vec<(Conditions, Bit, Option<Bit>)>,
     scope: bool,
 }
 
-impl AskedKeys {
-    /// Asks for an attribute of a span or its resource.
-    pub(crate) fn attribute(&mut self, key: &str) -> Asked {
-        Asked { span: self.span.ask(key), resource: self.resource.ask(key) }
-    }
-}
-
 impl Probes {
     /// Sorts conditions, numbered by their place in `leaves`.
-    pub(super) fn new(leaves: Vec<Leaf>, keys: AskedKeys, links: FollowLinks) -> Self {
+    pub(crate) fn new(leaves: Vec<Leaf>, keys: AskedKeys, links: FollowLinks) -> Self {
         let mut probes = Self { keys, links, ..Self::default() };
         let failures: Vec<(usize, Bit)> = (leaves.iter().enumerate())
             .filter_map(|(number, leaf)| match leaf {
@@ -124,15 +104,15 @@ impl Probes {
     }
 
     /// Whether the scope around a span is asked for.
-    pub(super) fn asks_for_scope(&self) -> bool {
+    pub(crate) fn asks_for_scope(&self) -> bool {
         self.scope
     }
 
     /// What a resource meets by itself.
-    pub(super) fn resource(&self, found: &Found<'_>) -> Result<Met, WireError> {
+    pub(crate) fn resource(&self, found: &Found<'_>) -> Result<Met, WireError> {
         let mut met = Met::default();
         for (asked, test, bit) in &self.attributes {
-            if let Some(pair) = asked.resource.of(found)
+            if let Some(pair) = asked.on_resource(found)
                 && test.passes(Scalar::of_pair(pair)?, Place::Resource)
             {
                 met.set(*bit);
@@ -143,14 +123,14 @@ impl Probes {
 
     /// What a span meets by itself.
     #[inline]
-    pub(super) fn span(&self, subject: &Subject<'_, '_>) -> Result<Met, WireError> {
+    pub(crate) fn span(&self, subject: &Subject<'_, '_>) -> Result<Met, WireError> {
         let code = usize::try_from(subject.head.status_code).unwrap_or(usize::MAX);
         let mut met = self.status.get(code).copied().unwrap_or_default();
         if subject.head.flags & 1 == 1 {
             met.add(self.sampled_flag);
         }
         for (asked, test, bit) in &self.attributes {
-            if let Some(pair) = asked.span.of(subject.attributes)
+            if let Some(pair) = asked.on_span(subject.attributes)
                 && test.passes(Scalar::of_pair(pair)?, Place::Span)
             {
                 met.set(*bit);
@@ -177,7 +157,7 @@ impl Test {
         match self {
             Self::Number(bounds) => bounds.contain(value),
             Self::Text(texts) => texts.contain(value, place),
-            Self::Bool(wanted) => wanted.is(value),
+            Self::Bool(wanted) => value == Scalar::Bool(*wanted),
         }
     }
 }
