@@ -260,7 +260,7 @@ impl Lines {
                 }
             };
             if let Some(wish) = linked.filter(|_| sampler.look_back().is_some_and(young)) {
-                shard.keep(Now { wall, ..now }, wish);
+                shard.restore_wish(wall, wish);
             }
         }
     }

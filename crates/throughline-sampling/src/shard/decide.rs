@@ -251,7 +251,9 @@ impl Shard {
             stats.too_large += u64::from(change.reason == TOO_LARGE);
         }
         stats.overturned += u64::from(change.from == State::NotSampled && change.to == State::Sampled);
-        stats.linked += u64::from(change.from != State::Sampled && change.reason == LINKED);
+        let kept = change.from != State::Sampled && change.to == State::Sampled;
+        stats.linked += u64::from(kept && change.reason == LINKED);
+        stats.kept_elsewhere += u64::from(kept && change.word == Word::OtherNode);
     }
 }
 

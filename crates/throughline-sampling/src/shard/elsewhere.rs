@@ -27,6 +27,12 @@ impl Shard {
         self.answers.push_back((trace, heard));
     }
 
+    /// Wishes, and words of other nodes, on which no [`Shard::poll`] has acted yet. Who takes more of them can be told to wait.
+    #[must_use]
+    pub fn unheeded(&self) -> usize {
+        self.wishes.len() + self.answers.len()
+    }
+
     /// Asks about a trace if other nodes may hold a part of it and have not been asked since its last span. Whether it waits
     /// for the answer.
     pub(super) fn asks(&mut self, slot: u32, trigger: Trigger, turn: &mut Turn<'_>) -> bool {
@@ -220,7 +226,7 @@ impl Shard {
             Known::Row(slot) => return Some(slot),
             Known::Memo(memo) if self.traces.memo(memo).promise => return None,
             Known::Memo(memo) => Some(memo),
-            Known::Nothing if self.traces.horizon.is_none() => return None,
+            Known::Nothing if self.traces.forgotten_until(trace).is_none() => return None,
             Known::Nothing => None,
         };
         let past = self.ask(trace, history)?;

@@ -18,7 +18,9 @@ impl Shard {
         match self.traces.find(trace) {
             Known::Row(slot) => self.row_holds(slot, history),
             Known::Memo(slot) => self.memo_holds(slot, history),
-            Known::Nothing if self.traces.horizon.is_some() => self.past_holds(history.past(trace)),
+            Known::Nothing if self.traces.forgotten_until(trace).is_some() => {
+                self.past_holds(history.past(trace))
+            }
             Known::Nothing => Held::default(),
         }
     }

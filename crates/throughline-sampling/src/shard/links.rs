@@ -61,7 +61,8 @@ impl Shard {
             }
             Known::Memo(slot) => self.keep_remembered(slot, wish, came, turn),
             Known::Nothing => {
-                let past = if self.traces.horizon.is_some() { self.ask(trace, turn.history) } else { None };
+                let forgotten = self.traces.forgotten_until(trace).is_some();
+                let past = if forgotten { self.ask(trace, turn.history) } else { None };
                 match past {
                     Some(past) => self.keep_forgotten(&past, wish, came, turn),
                     None => self.promise(trace, wish, came, turn),
@@ -211,7 +212,7 @@ impl Shard {
         if self.waiting.add(trace, from, self.until(came)) == Added::Full {
             self.stats.links_left_out += 1;
         }
-        if self.traces.find(trace) == Known::Nothing && self.traces.horizon.is_some() {
+        if self.traces.find(trace) == Known::Nothing && self.traces.forgotten_until(trace).is_some() {
             self.recall(trace, turn.history);
         }
         if let Some(kept) = self.kept(trace).filter(|kept| !self.is_beyond_look_back(kept.seen, came)) {

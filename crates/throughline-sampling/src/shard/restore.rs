@@ -7,7 +7,7 @@ use throughline_otlp::{TraceId, UnixNanos};
 use super::Shard;
 use super::row::{Flags, Memo, Row, State};
 use super::traces::{Known, seconds};
-use crate::decision::{Decision, Trigger, Verdict};
+use crate::decision::{Decision, Trigger, Verdict, Wish};
 use crate::facts::{Met, Now, Root, TraceFacts};
 
 /// A journal's record, as far as this shard is concerned.
@@ -50,6 +50,14 @@ impl Shard {
                 Known::Memo(slot) => self.restore_memo(slot, decision),
                 Known::Nothing => self.restore_unknown(now, decision),
             },
+        }
+    }
+
+    /// Takes a wish that came at `wall`, before the restart. Unlike [`Shard::keep`] it refuses none, however many there are:
+    /// they were acknowledged, and those that nobody has acted on yet come last.
+    pub fn restore_wish(&mut self, wall: UnixNanos, wish: Wish) {
+        if self.links.is_some() {
+            self.wishes.push_back((seconds(wall), wish));
         }
     }
 

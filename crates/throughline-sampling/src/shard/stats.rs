@@ -50,6 +50,8 @@ pub struct Stats {
     pub asked_elsewhere: u64,
     /// Of these: without the answer of every node asked, and what was here decided.
     pub unanswered: u64,
+    /// Traces kept because another node keeps a part of them.
+    pub kept_elsewhere: u64,
     /// Decisions gone from memory: from now on History is asked.
     pub forgotten: u64,
     /// Traces with more records than are held of one.
@@ -81,7 +83,7 @@ impl AddAssign for Stats {
             undecided, decided, remembered_sampled, remembered_not_sampled, records, links, bytes, sampled,
             not_sampled, dropped, evicted, too_large, overturned, linked, late_sampled, late_not_sampled,
             late_dropped, failed_policies, asked_past, asked_dependants, asked_elsewhere, unanswered,
-            forgotten, spilled, wishes_sent,
+            kept_elsewhere, forgotten, spilled, wishes_sent,
             wishes_refused, links_left_out, beyond_look_back, promised
         });
     }
@@ -122,13 +124,14 @@ mod tests {
             asked_dependants: 20,
             asked_elsewhere: 21,
             unanswered: 22,
-            forgotten: 23,
-            spilled: 24,
-            wishes_sent: 25,
-            wishes_refused: 26,
-            links_left_out: 27,
-            beyond_look_back: 28,
-            promised: 29,
+            kept_elsewhere: 23,
+            forgotten: 24,
+            spilled: 25,
+            wishes_sent: 26,
+            wishes_refused: 27,
+            links_left_out: 28,
+            beyond_look_back: 29,
+            promised: 30,
         };
         let mut both = one;
         both += one;

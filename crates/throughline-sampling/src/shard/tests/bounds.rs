@@ -119,9 +119,17 @@ fn wishes_that_wait_are_bounded() {
         let wish = crate::decision::Wish::Keep { trace: id(letter), from: id(b'z'), hops: 1 };
         rig.shards[0].keep(rig.now, wish);
     }
-    assert_eq!(rig.shards[0].stats().wishes_refused, 2);
+    assert_eq!((rig.shards[0].stats().wishes_refused, rig.shards[0].unheeded()), (2, 2));
     rig.settle();
     assert_eq!(rig.told.len(), 2);
+    // What had been acknowledged before a restart is not refused, and the newest least of all.
+    for letter in b'e'..=b'h' {
+        let wish = crate::decision::Wish::Keep { trace: id(letter), from: id(b'z'), hops: 1 };
+        rig.shards[0].restore_wish(rig.now.wall, wish);
+    }
+    rig.settle();
+    let asked: Vec<TraceId> = rig.told.iter().map(|(_, decision)| decision.trace).collect();
+    assert_eq!((asked, rig.shards[0].unheeded()), (b"abefgh".iter().copied().map(id).collect(), 0));
 }
 
 #[test]

@@ -246,13 +246,14 @@ fn small_tables() -> impl Strategy_<Value = ShardOptions> {
     })
 }
 
+/// `PROPTEST_CASES` makes it more. Every failure prints its input, made as small as it can be.
+pub fn thorough() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    ProptestConfig { cases: default.cases.max(1_000), failure_persistence: None, ..default }
+}
+
 proptest! {
-    // `PROPTEST_CASES` makes it more. Every failure prints its input, made as small as it can be.
-    #![proptest_config(ProptestConfig {
-        cases: ProptestConfig::default().cases.max(1_000),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(thorough())]
 
     #[test]
     fn the_same_is_kept_in_any_order(settings in rising(), options in small_tables(), courses in shuffled()) {

@@ -1,5 +1,5 @@
-//! Three nodes and a ring that changes twice: traces that one of them began are another's from some moment on, the front learns
-//! of it later than they do, and some spans go astray at any time. Held against the model that knows everything.
+//! Three nodes and a ring that changes twice: traces that one of them began are another's from some moment on, the front and
+//! each node learn of it when they do, and some spans go astray at any time. Held against the model that knows everything.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use throughline_otlp::TraceId;
 
-use super::properties::{Course, Pause, course, model, rising};
+use super::properties::{Course, Pause, course, model, rising, thorough};
 use super::rig::{Rig, id, letter, settings, spans, with_drop};
 use crate::decision::{Decision, Heard, Held, Reason, Trigger, Verdict, Wish};
 use crate::facts::TraceFacts;
@@ -28,16 +28,17 @@ fn owner(trace: TraceId, ring: usize) -> usize {
     }
 }
 
-/// Who may hold a part of a trace: whoever owned it, and whoever asked about it.
+/// Who may hold a part of a trace: whoever owned it, as far as a node knows, and whoever asked about it.
 #[derive(Default)]
 struct Places {
-    ring: usize,
+    /// What each node knows.
+    rings: [usize; NODES],
     partners: BTreeSet<(usize, TraceId, usize)>,
 }
 
 impl Places {
     fn holders(&self, at: usize, trace: TraceId) -> Vec<usize> {
-        let owners = (0..=self.ring).map(|ring| owner(trace, ring));
+        let owners = (0..=self.rings[at]).map(|ring| owner(trace, ring));
         let partners = (0..NODES).filter(|node| self.partners.contains(&(at, trace, *node)));
         let all: BTreeSet<usize> = owners.chain(partners).collect();
         all.into_iter().filter(|node| *node != at).collect()
@@ -56,8 +57,6 @@ struct News {
 struct Nodes {
     rigs: Vec<Rig>,
     places: Rc<RefCell<Places>>,
-    /// What the front knows.
-    ring: usize,
     /// Who asks, about what, and which nodes answer: when the question arrives.
     questions: Vec<(usize, TraceId)>,
     answers: Vec<(usize, TraceId, Heard)>,
@@ -81,7 +80,6 @@ impl Nodes {
         Self {
             rigs,
             places,
-            ring: 0,
             questions: Vec::new(),
             answers: Vec::new(),
             wishes: Vec::new(),
@@ -92,8 +90,8 @@ impl Nodes {
     }
 
     /// The nodes learn who owns what.
-    fn change(&self, ring: usize) {
-        self.places.borrow_mut().ring = ring;
+    fn change(&self, rings: [usize; NODES]) {
+        self.places.borrow_mut().rings = rings;
     }
 
     fn arrive(&mut self, at: usize, facts: Vec<TraceFacts>) {
@@ -106,7 +104,7 @@ impl Nodes {
             let questions = std::mem::take(&mut self.rigs[at].questions);
             self.questions.extend(questions.into_iter().map(|trace| (at, trace)));
             for wish in self.rigs[at].take_wishes() {
-                self.wishes.push((owner(wish.trace(), self.places.borrow().ring), wish));
+                self.wishes.push((owner(wish.trace(), self.places.borrow().rings[at]), wish));
             }
             let news = &self.rigs[at].told[self.seen[at]..];
             let places = self.places.borrow();
@@ -245,18 +243,32 @@ impl Nodes {
     }
 }
 
-/// When rings change, by the number of the request: for the nodes, and for the front so many later. A node that learns of it
-/// after it has decided cannot ask.
+/// When rings change, by the number of the request: for the front, and for each node.
 #[derive(Clone, Copy, Debug)]
 struct Changes {
-    nodes: [usize; 2],
-    later: usize,
+    front: [usize; 2],
+    nodes: [[usize; 2]; NODES],
 }
 
+impl Changes {
+    fn ring(changes: [usize; 2], number: usize) -> usize {
+        changes.iter().filter(|at| **at <= number).count()
+    }
+}
+
+/// Each node learns of a change a few requests before or after the front.
 fn changes() -> impl Strategy<Value = Changes> {
-    ([0..25_usize, 0..25_usize], 0..5_usize).prop_map(|(mut nodes, later)| {
-        nodes.sort_unstable();
-        Changes { nodes, later }
+    let lags = [[0..10_usize, 0..10_usize], [0..10, 0..10], [0..10, 0..10]];
+    ([5..30_usize, 5..30_usize], lags).prop_map(|(mut front, mut nodes)| {
+        front.sort_unstable();
+        for node in &mut nodes {
+            *node = [front[0] + node[0] - 5, front[1] + node[1] - 5];
+            node.sort_unstable();
+        }
+        Changes {
+            front: front.map(|at| at - 5),
+            nodes: nodes.map(|node| node.map(|at| at.saturating_sub(5))),
+        }
     })
 }
 
@@ -264,13 +276,13 @@ fn run(settings: &Settings, course: &Course, changes: Changes, astray: &[bool]) 
     let mut nodes = Nodes::new(settings, course.shards);
     let mut astray = astray.iter().cycle();
     for (number, (pieces, pause)) in course.requests.iter().enumerate() {
-        nodes.change(changes.nodes.iter().filter(|at| **at <= number).count());
-        nodes.ring = changes.nodes.iter().filter(|at| **at + changes.later <= number).count();
+        nodes.change(changes.nodes.map(|node| Changes::ring(node, number)));
+        let ring = Changes::ring(changes.front, number);
         let mut parts: [BTreeMap<TraceId, TraceFacts>; NODES] = Default::default();
         for piece in pieces {
             let facts = piece.facts();
             // Of a node that does not answer the next one is the front's choice.
-            let at = (owner(facts.trace, nodes.ring) + usize::from(*astray.next().unwrap())) % NODES;
+            let at = (owner(facts.trace, ring) + usize::from(*astray.next().unwrap())) % NODES;
             parts[at].entry(facts.trace).and_modify(|known| known.merge(&facts)).or_insert(facts);
         }
         for (at, part) in parts.into_iter().enumerate().filter(|(_, part)| !part.is_empty()) {
@@ -284,18 +296,14 @@ fn run(settings: &Settings, course: &Course, changes: Changes, astray: &[bool]) 
             Pause::Seconds(seconds) => nodes.advance(*seconds),
         }
     }
-    nodes.change(2);
+    nodes.change([2; NODES]);
     nodes.advance(120);
     nodes.rigs.iter().for_each(Rig::check_sent);
     nodes
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: ProptestConfig::default().cases.max(1_000),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(thorough())]
 
     /// The same is kept as on one node, whenever the ring changes and whoever knows, and each node has kept its part.
     #[test]
@@ -315,7 +323,7 @@ fn straddling() -> (Nodes, TraceId) {
     let trace = id(b'b');
     assert_eq!((owner(trace, 0), owner(trace, 1)), (0, 2));
     nodes.arrive(0, vec![spans(trace, 2, &[])]);
-    nodes.change(1);
+    nodes.change([1; NODES]);
     nodes.arrive(2, vec![spans(trace, 1, &[])]);
     nodes.pass(30);
     nodes.rigs.iter_mut().for_each(Rig::poll);
@@ -368,7 +376,7 @@ fn a_node_that_does_not_answer_is_waited_for_no_longer_than_said() {
 fn check(heard: Heard, expected: (Verdict, Trigger, &str), unanswered: u64) {
     let mut nodes = Nodes::new(&settings(), 1);
     let trace = id(b'b');
-    nodes.change(1);
+    nodes.change([1; NODES]);
     nodes.arrive(2, vec![spans(trace, 1, &[])]);
     nodes.pass(30);
     nodes.rigs[2].poll();
