@@ -179,7 +179,7 @@ impl Backend {
         let numbers = folder.number_receivers(topology.receivers.iter().map(|of| of.name.as_str()))?;
         let topology = topology.numbered(&numbers);
         let memory = Limiters::open(&topology).map_err(StartError::Memory)?;
-        let peers = listeners::open_peers(&config).await?;
+        let peers = listeners::open_peers(&config, &folder).await?;
         let open::Opened { store, journal, keep, built, ledger } =
             open::Opened::open(&folder, &config, topology.clone(), fs).await?;
         let threads = keep.start().map_err(StartError::Thread)?;
@@ -384,10 +384,11 @@ impl Probe {
         self.lines.standings(trace)
     }
 
-    /// Figures of samplers and exporters.
+    /// Figures of samplers, exporters and the other nodes.
     #[must_use]
     pub fn picture(&self) -> Picture {
-        self.lines.picture(self.intake.counters().accepted(Signal::Traces))
+        let tier = self.peers.as_ref().map(|peers| peers.figures());
+        Picture { tier, ..self.lines.picture(self.intake.counters().accepted(Signal::Traces)) }
     }
 
     /// How far back late spans and links can reach; `None` if nothing samples, or nothing has come.

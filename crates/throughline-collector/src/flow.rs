@@ -87,6 +87,12 @@ const SHARDS: &[Figure] = &[
         "Traces decided on what was here, because another node that may hold a part did not answer in time.",
         |s| s.unanswered,
     ),
+    (
+        "throughline_sampling_kept_elsewhere_total",
+        Kind::Counter,
+        "Traces kept because another node keeps a part of them.",
+        |s| s.kept_elsewhere,
+    ),
 ];
 
 /// A counter of an exporter.

@@ -4,6 +4,7 @@
 //! lock            held with flock while a backend runs; holds its process id as text
 //! manifest.json   {"format": 1, "written_by": "0.1.0"}, "ephemeral": true if it goes with the process, and the names of
 //!                 receivers by their number
+//! peers.json      which nodes were on the list of peers, with `extensions: throughline: peers`
 //! journal/        accepted requests, throughline-journal's
 //! store/          searchable blocks, throughline-store's
 //! ```
@@ -174,6 +175,10 @@ impl Folder {
 
     pub(crate) fn store(&self) -> PathBuf {
         self.path.join("store")
+    }
+
+    pub(crate) fn peers(&self) -> PathBuf {
+        self.path.join("peers.json")
     }
 
     /// Whether the folder goes with the process.

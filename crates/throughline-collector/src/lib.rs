@@ -48,6 +48,8 @@ pub use config::{Config, DataFolder, Limits};
 pub use folder::{FolderError, default_data_folder};
 pub use look_back::{Bound, Reach};
 pub use peers::PeerSettings;
-pub use picture::{ExporterFigures, Held, Links, Picture, SamplerFigures, Standing};
+pub use picture::{
+    ExporterFigures, Held, Links, PeerFigures, Picture, SamplerFigures, Standing, TierFigures,
+};
 pub use receive::Listener;
 pub use throughline_journal::Durability;

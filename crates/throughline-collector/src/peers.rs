@@ -3,7 +3,7 @@
 //! everybody computes for himself from the same list of names.
 //!
 //! Traces of which several nodes hold a part are asked about before they are decided: `handover` knows whom, `partners` remembers
-//! who asked, `asking` holds the questions and gathers the answers.
+//! who asked, `asking` holds the questions and gathers the answers, `notes` who was there before a restart.
 //!
 //! In the order a wish travels: `tier` knows whose a trace is and `identity` which node is this one, `outbox` holds what waits
 //! for a peer and calls until it is taken, `wire` is the bytes; on the other side `server` lets callers in, `answering` writes
@@ -15,6 +15,7 @@ mod calls;
 mod handover;
 mod identity;
 mod mark;
+mod notes;
 mod outbox;
 mod partners;
 mod server;
@@ -24,16 +25,21 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use throughline_journal::Journal;
 use tokio::runtime::Handle;
-use tokio::sync::{OnceCell, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, timeout};
 
 pub(crate) use self::answering::Answering;
-use self::asking::Questions;
+use self::answering::Tally;
+use self::asking::{Inquiry, Questions};
+use self::calls::Instance;
 use self::identity::Identity;
 pub(crate) use self::mark::Mark;
 use self::outbox::{Outbox, Waiting};
@@ -45,9 +51,10 @@ pub(crate) use self::wire::{Keep, Wanted, Wished};
 use crate::export::SettingError;
 use crate::export::resolver::Resolver;
 use crate::export::ring::Ring;
-use crate::exposition::{Exposition, Kind, Labels};
+use crate::exposition::{Exposition, Kind};
 use crate::intake::wall_clock;
 use crate::lines::Lines;
+use crate::picture::{PeerFigures, TierFigures};
 
 /// Wishes for traces of the called node.
 const KEEP_PATH: &str = "/tl/v1/peer/keep";
@@ -62,69 +69,114 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct Peers {
     settings: PeerSettings,
     tier: RwLock<Arc<Tier>>,
-    /// By node.
+    /// Where the rings there were are noted; `None`: the folder goes with the process.
+    notes: Option<PathBuf>,
+    /// It has been said that several nodes are on this machine.
+    confused: AtomicBool,
+    instance: Instance,
+    /// By node: those that something was for within look-back.
     peers: Mutex<BTreeMap<Arc<str>, Peer>>,
     /// As long as nobody is on the ring.
     unrouted: Arc<Outbox>,
+    /// Likewise, at most so many.
+    unasked: Mutex<Vec<Arc<Inquiry>>>,
     partners: Arc<Partners>,
     heard_of: HeardOf,
+    tally: Arc<Tally>,
     /// For couriers, which do not keep it.
     myself: Weak<Self>,
     runtime: Handle,
     /// Couriers, and who follows the resolver. They end with this.
     tasks: Mutex<JoinSet<()>>,
-    answering: OnceCell<Arc<Answering>>,
 }
 
 /// What waits for a node.
-#[derive(Clone)]
 struct Peer {
     outbox: Arc<Outbox>,
     /// `None`: its name is no host's, and it cannot be called.
     questions: Option<Arc<Questions>>,
+    couriers: Vec<AbortHandle>,
+    /// When something was for it.
+    used: Instant,
+}
+
+impl Peer {
+    fn tell(&self, item: Waiting) {
+        match self.questions {
+            Some(_) => self.outbox.push(item),
+            None => self.outbox.refuse(1),
+        }
+    }
+
+    fn ask(&self, inquiry: &Arc<Inquiry>) {
+        self.questions.iter().for_each(|questions| questions.push(inquiry));
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.couriers.iter().for_each(AbortHandle::abort);
+    }
 }
 
 impl Peers {
-    /// Listens, and finds out who the others are. Nobody is answered yet, so calls wait.
-    pub(crate) async fn open(settings: PeerSettings) -> Result<(Arc<Self>, Door), OpenError> {
-        let reading = settings.clone();
-        let gate = tokio::task::spawn_blocking(move || reading.check().and_then(|()| reading.gate()))
+    /// Listens, and finds out who the others are, and from `notes` who they were. Nobody is answered yet, so calls wait.
+    pub(crate) async fn open(
+        settings: PeerSettings,
+        notes: Option<PathBuf>,
+    ) -> Result<(Arc<Self>, Door), OpenError> {
+        let (reading, noted) = (settings.clone(), notes.clone());
+        let read = move || {
+            let gate = reading.check().and_then(|()| reading.gate())?;
+            Ok((gate, noted.map(|path| notes::read(&path, wall_clock())).unwrap_or_default()))
+        };
+        let (gate, tier) = tokio::task::spawn_blocking(read)
             .await
             .map_err(|error| OpenError::Listen(io::Error::other(error)))?
             .map_err(OpenError::Setting)?;
         let door = Door::open(settings.listen, gate).await.map_err(OpenError::Listen)?;
-        let (resolver, ring) = Resolver::new(settings.resolver.clone()).map_err(OpenError::Setting)?;
-        let peers = Arc::new_cyclic(|myself| Self {
+        let (resolver, mut ring) = Resolver::new(settings.resolver.clone()).map_err(OpenError::Setting)?;
+        let peers = Self::new(settings, notes, tier);
+        peers.tasks().spawn(resolver.run());
+        // What was decided before a restart is told at once, and what is due soon is asked about: better to know whom.
+        let known = ring.wait_for(|ring| !ring.members().is_empty());
+        let _ = timeout(peers.settings.first_answer(), known).await;
+        let first = ring.borrow_and_update().clone();
+        let found = peers.look(&first).await;
+        peers.tasks().spawn(follow(Arc::downgrade(&peers), ring, found));
+        Ok((peers, door))
+    }
+
+    fn new(settings: PeerSettings, notes: Option<PathBuf>, tier: Tier) -> Arc<Self> {
+        Arc::new_cyclic(|myself| Self {
             partners: Arc::new(Partners::new(settings.look_back)),
             heard_of: HeardOf::default(),
+            tally: Arc::default(),
             myself: Weak::clone(myself),
             unrouted: Outbox::new(Arc::from("nobody yet"), settings.look_back),
+            unasked: Mutex::default(),
             settings,
-            tier: RwLock::default(),
+            tier: RwLock::new(Arc::new(tier)),
+            notes,
+            confused: AtomicBool::new(false),
+            instance: Instance::new(),
             peers: Mutex::default(),
             runtime: Handle::current(),
             tasks: Mutex::default(),
-            answering: OnceCell::new(),
-        });
-        peers.look(&ring.borrow().clone()).await;
-        let follows = Arc::downgrade(&peers);
-        let mut tasks = peers.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.spawn(resolver.run());
-        tasks.spawn(follow(follows, ring));
-        drop(tasks);
-        Ok((peers, door))
+        })
     }
 
     /// Who answers calls, over these pipelines.
     pub(crate) fn answer_with(self: &Arc<Self>, lines: &Arc<Lines>, journal: &Journal) -> Arc<Answering> {
-        let answering = Answering::new(Arc::clone(lines), journal.clone(), self);
-        // Said once, by the backend that made this.
-        let _ = self.answering.set(Arc::clone(&answering));
-        answering
+        Answering::new(Arc::clone(lines), journal.clone(), self)
     }
 
     fn tier(&self) -> Arc<Tier> {
         Arc::clone(&self.tier.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn tasks(&self) -> std::sync::MutexGuard<'_, JoinSet<()>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// This node's name among them; the one it was given if they do not, or not yet, know it.
@@ -134,16 +186,17 @@ impl Peers {
 
     /// The nodes are these. Whether it is known which of them this is.
     async fn look(&self, ring: &Arc<Ring>) -> bool {
-        let identity = identity::find(ring.members(), self.settings.advertise.as_deref()).await;
-        let us = match identity {
+        let us = match identity::find(ring.members(), self.settings.advertise.as_deref()).await {
             Identity::Is(us) => Some(us),
             Identity::Nobody => None,
             Identity::Several(names) => {
-                let names = names.join(", ");
-                tracing::error!(
-                    names,
-                    "several nodes are on this machine: say in peers::advertise which is this"
-                );
+                if !self.confused.swap(true, Ordering::Relaxed) {
+                    let names = names.join(", ");
+                    tracing::error!(
+                        names,
+                        "several nodes are on this machine: say in peers::advertise which is this"
+                    );
+                }
                 None
             }
         };
@@ -158,97 +211,124 @@ impl Peers {
         tracing::info!(nodes, us, "the tier");
         if !now.members().is_empty() {
             self.unrouted.take_all().into_iter().for_each(|item| self.queue(item));
+            let unasked = std::mem::take(&mut *self.unasked.lock().unwrap_or_else(PoisonError::into_inner));
+            unasked.iter().for_each(|inquiry| self.inquire(inquiry));
         }
+        self.note(now).await;
         known
+    }
+
+    /// Notes who the nodes are, for the next process.
+    async fn note(&self, tier: Arc<Tier>) {
+        let Some(path) = self.notes.clone() else { return };
+        let noting = tokio::task::spawn_blocking(move || notes::write(&path, &tier));
+        let noted = noting.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        if let Err(error) = noted {
+            tracing::warn!(%error, "cannot note who the nodes are: after a restart they are not asked");
+        }
     }
 
     /// Queues what waits for the owner of its trace. A trace may be this node's own only if the ring has just changed: then
     /// this node is called like any other.
     fn queue(&self, item: Waiting) {
-        let node = match self.tier().owner(item.wish.trace()) {
-            Owner::Peer(node) => node,
-            Owner::Us => self.tier().us().cloned().unwrap_or_else(|| Arc::from("")),
-            Owner::Unknown => return self.unrouted.push(item),
-        };
-        self.peer(&node).outbox.push(item);
+        match self.tier().owner(item.wish.trace()) {
+            Owner::Peer(node) | Owner::Us(node) => self.with_peer(&node, |peer| peer.tell(item)),
+            Owner::Unknown => self.unrouted.push(item),
+        }
     }
 
-    fn peer(&self, node: &Arc<str>) -> Peer {
+    /// Does something with a peer, which must not block. It is not let go of meanwhile.
+    fn with_peer(&self, node: &Arc<str>, act: impl FnOnce(&Peer)) {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(peer) = peers.get(node) {
-            return peer.clone();
+        if let Some(peer) = peers.get_mut(node) {
+            peer.used = Instant::now();
+            return act(peer);
         }
+        // Where nodes come and go they have new names each time.
+        let look_back = self.settings.look_back;
+        peers.retain(|_, peer| peer.used.elapsed() <= look_back || peer.outbox.len() > 0);
+        act(peers.entry(Arc::clone(node)).or_insert_with(|| self.new_peer(node)));
+    }
+
+    fn new_peer(&self, node: &Arc<str>) -> Peer {
         let outbox = Outbox::new(Arc::clone(node), self.settings.look_back);
-        let mut peer = Peer { outbox, questions: None };
+        let mut peer = Peer { outbox, questions: None, couriers: Vec::new(), used: Instant::now() };
         let made = host(node).ok_or_else(|| SettingError::new("peers.resolver", "names no host"));
-        match made.and_then(|host| self.settings.caller(&host)) {
+        match made.and_then(|host| self.settings.caller(&host, &self.instance)) {
             Ok(caller) => {
                 let caller = Arc::new(caller);
                 let questions = Questions::new(Arc::clone(node), self.settings.timeout);
                 let asking = calls::Asking { caller: Arc::clone(&caller), peers: Weak::clone(&self.myself) };
-                let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-                tasks.spawn_on(outbox::run(Arc::clone(&peer.outbox), calls::Telling(caller)), &self.runtime);
-                tasks.spawn_on(asking::run(Arc::clone(&questions), asking), &self.runtime);
+                let mut tasks = self.tasks();
+                while tasks.try_join_next().is_some() {}
+                let telling = outbox::run(Arc::clone(&peer.outbox), calls::Telling(caller));
+                peer.couriers = vec![
+                    tasks.spawn_on(telling, &self.runtime),
+                    tasks.spawn_on(asking::run(Arc::clone(&questions), asking), &self.runtime),
+                ];
                 peer.questions = Some(questions);
             }
             // The same settings were tried at the start: only the name can be at fault, and it came from DNS.
             Err(error) => tracing::error!(%error, node = &**node, "a peer cannot be called"),
         }
-        peers.insert(Arc::clone(node), peer.clone());
         peer
     }
 
-    /// Waits until everything is delivered, or not taken, or time is over.
+    /// Waits until everything is delivered, or not taken, or time is over; then nobody is called any more.
     pub(crate) async fn drain(&self, limit: Duration) {
-        let peers = self.all();
+        let outboxes: Vec<Arc<Outbox>> = self.all().into_iter().map(|(outbox, _)| outbox).collect();
         let settled = async {
-            for peer in &peers {
-                peer.outbox.settled().await;
+            for outbox in &outboxes {
+                outbox.settled().await;
             }
         };
         // What is left is in the journal: the next process asks again.
-        let _ = tokio::time::timeout(limit, settled).await;
-        let left: usize = peers.iter().map(|peer| peer.outbox.len()).sum();
+        let _ = timeout(limit, settled).await;
+        let left: usize = outboxes.iter().map(|outbox| outbox.len()).sum();
         if left > 0 {
             tracing::warn!(wishes = left, "peers were not reached before the shutdown");
         }
+        // Couriers hold questions, questions their samplers, and samplers this.
+        let mut tasks = std::mem::take(&mut *self.tasks());
+        tasks.shutdown().await;
+        let peers = std::mem::take(&mut *self.peers.lock().unwrap_or_else(PoisonError::into_inner));
+        let unasked = std::mem::take(&mut *self.unasked.lock().unwrap_or_else(PoisonError::into_inner));
+        drop((peers, unasked));
     }
 
-    fn all(&self) -> Vec<Peer> {
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    fn all(&self) -> Vec<(Arc<Outbox>, Option<Arc<Questions>>)> {
+        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.values().map(|peer| (Arc::clone(&peer.outbox), peer.questions.clone())).collect()
+    }
+
+    /// For whoever shows them.
+    pub(crate) fn figures(&self) -> TierFigures {
+        let of = |(outbox, questions): (Arc<Outbox>, Option<Arc<Questions>>)| {
+            let (answered, unanswered) = questions.map_or((0, 0), |questions| questions.outcomes());
+            let (delivered, given_up) = outbox.outcomes();
+            let (name, waiting) = (outbox.node().to_owned(), outbox.len());
+            PeerFigures { name, waiting, delivered, given_up, answered, unanswered }
+        };
+        let peers = self.all().into_iter().map(of).collect();
+        let (nodes, us) = (self.tier().members().len(), self.tier().us().map(|us| us.to_string()));
+        TierFigures { us, nodes, peers, ..self.tally.figures() }
     }
 
     /// What it says of itself at `/metrics`.
     pub(crate) fn write(&self, page: &mut Exposition) {
         let help = "Nodes of the tier, this one too.";
         page.single("throughline_peers_nodes", Kind::Gauge, help, self.tier().members().len());
-        for Peer { outbox, questions } in self.all() {
+        for (outbox, questions) in self.all() {
             outbox.write(page);
             questions.iter().for_each(|questions| questions.write(page));
         }
-        let Some(answering) = self.answering.get() else { return };
-        let help = "Wishes of peers that were taken.";
-        page.single("throughline_peers_taken_wishes_total", Kind::Counter, help, answering.taken());
-        let help = "Traces that peers asked about.";
-        page.single("throughline_peers_answered_questions_total", Kind::Counter, help, answering.asked());
-        let help = "Calls of peers that were refused.";
-        if let Some(family) = page.family("throughline_peers_refused_calls_total", Kind::Counter, help) {
-            for (reason, count) in answering.refused().by_reason() {
-                let mut labels = Labels::default();
-                labels.add("reason", reason);
-                family.sample("", &labels.finish(), count);
-            }
-        }
+        self.tally.write(page);
     }
 }
 
 /// Follows the resolver, and looks for this node among the others until it is found.
-async fn follow(peers: Weak<Peers>, mut ring: watch::Receiver<Arc<Ring>>) {
+async fn follow(peers: Weak<Peers>, mut ring: watch::Receiver<Arc<Ring>>, mut known: bool) {
     loop {
-        let Some(strong) = peers.upgrade() else { return };
-        let now = ring.borrow_and_update().clone();
-        let known = strong.look(&now).await;
-        drop(strong);
         let changed = tokio::select! {
             changed = ring.changed() => changed,
             () = tokio::time::sleep(LOOK_EVERY), if !known => Ok(()),
@@ -256,6 +336,9 @@ async fn follow(peers: Weak<Peers>, mut ring: watch::Receiver<Arc<Ring>>) {
         if changed.is_err() {
             return;
         }
+        let Some(strong) = peers.upgrade() else { return };
+        let now = ring.borrow_and_update().clone();
+        known = strong.look(&now).await;
     }
 }
 
@@ -265,3 +348,6 @@ pub(crate) enum OpenError {
     Setting(SettingError),
     Listen(io::Error),
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -59,6 +59,44 @@ pub struct Picture {
     pub samplers: Vec<SamplerFigures>,
     /// Of each exporter in each pipeline.
     pub exporters: Vec<ExporterFigures>,
+    /// Of the nodes of the tier; `None`: this node is alone.
+    pub tier: Option<TierFigures>,
+}
+
+/// Figures of a node that shares its traces with others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TierFigures {
+    /// This node's name; `None`: it is not known which of the nodes it is.
+    pub us: Option<String>,
+    /// Nodes on the ring, this one too.
+    pub nodes: usize,
+    /// Wishes of others that were taken and written down.
+    pub taken: u64,
+    /// Of these: that they keep a part of a trace.
+    pub taken_kept: u64,
+    /// Traces that others asked about.
+    pub answered: u64,
+    /// Calls of others that were refused.
+    pub refused: u64,
+    /// Of each node that something was for within look-back.
+    pub peers: Vec<PeerFigures>,
+}
+
+/// Figures of another node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerFigures {
+    /// Its name on the ring.
+    pub name: String,
+    /// Wishes that wait for it.
+    pub waiting: usize,
+    /// Wishes that it has taken.
+    pub delivered: u64,
+    /// Wishes that were given up.
+    pub given_up: u64,
+    /// Traces that it was asked about, and answered for.
+    pub answered: u64,
+    /// Traces that it was asked about, and were decided without it.
+    pub unanswered: u64,
 }
 
 /// Figures of one pipeline that samples, its shards together.
@@ -112,6 +150,7 @@ impl Lines {
             accepted_spans,
             samplers: self.samplers.iter().map(|sampler| sampler_figures(sampler)).collect(),
             exporters: self.deliveries.iter().map(|delivery| exporter_figures(delivery)).collect(),
+            tier: None,
         }
     }
 

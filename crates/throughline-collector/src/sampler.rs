@@ -226,6 +226,11 @@ impl Sampler {
             && self.group.as_ref().is_none_or(|group| group.has_room())
     }
 
+    /// Whether so many wishes wait that no more are to be taken from other processes now: what was taken is not refused later.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.seats.iter().any(Seat::is_behind)
+    }
+
     /// Called by the journal's thread, in order of position.
     pub(crate) fn arrived(&self, position: u64, parts: Parts) {
         for (seat, facts) in self.seats.iter().zip(parts.0) {

@@ -13,6 +13,7 @@ use super::open::blocking;
 use super::{Addresses, StartError};
 use crate::config::Config;
 use crate::configuration::Cors;
+use crate::folder::Folder;
 use crate::intake::origin::Held;
 use crate::intake::{Entrance, Intake};
 use crate::lines::Lines;
@@ -106,10 +107,14 @@ fn receivers(topology: &Topology, opened: &[Opened]) -> Vec<(String, Addresses)>
 }
 
 /// Listens for the other nodes of the tier, if there are any, and finds out who they are.
-pub(super) async fn open_peers(config: &Config) -> Result<Option<(Arc<Peers>, Door)>, StartError> {
+pub(super) async fn open_peers(
+    config: &Config,
+    folder: &Folder,
+) -> Result<Option<(Arc<Peers>, Door)>, StartError> {
     let Some(settings) = config.peers.clone() else { return Ok(None) };
     let addr = settings.listen;
-    match Peers::open(settings).await {
+    let notes = (!folder.is_ephemeral()).then(|| folder.peers());
+    match Peers::open(settings, notes).await {
         Ok(opened) => Ok(Some(opened)),
         Err(OpenError::Setting(error)) => Err(StartError::Peers(error)),
         Err(OpenError::Listen(source)) => Err(StartError::PeersListen { addr, source }),

@@ -10,6 +10,7 @@ mod receivers;
 mod requests;
 mod restart;
 mod sampling;
+mod tier;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;

@@ -165,6 +165,13 @@ impl Questions {
         self.news.notify_one();
     }
 
+    /// Traces it was asked about: those it answered for, and the others.
+    pub(super) fn outcomes(&self) -> (u64, u64) {
+        let Counts { answered, unreachable, refused, late, overflowed } = &self.counts;
+        let without = [unreachable, refused, late, overflowed].map(|count| count.load(Ordering::Relaxed));
+        (answered.load(Ordering::Relaxed), without.iter().sum())
+    }
+
     /// What it says of itself at `/metrics`.
     pub(super) fn write(&self, page: &mut Exposition) {
         let Counts { answered, unreachable, refused, late, overflowed } = &self.counts;
@@ -219,14 +226,24 @@ impl Questions {
         }
     }
 
-    /// The peer does not answer: what waits for it goes without.
+    /// The peer does not answer: what waits for it goes without. It may know other pipelines than the one it was asked about.
     fn give_up(&self, batch: Vec<Question>, silence: Silence) {
-        let waiting = std::mem::take(&mut *self.queue());
+        let is_lost = |question: &Question| match silence {
+            Silence::Unreachable => true,
+            Silence::Refused => batch.first().is_some_and(|first| first.goes_with(question)),
+        };
+        let (lost, rest): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut *self.queue()).into_iter().partition(is_lost);
+        // What came meanwhile came later.
+        let mut queue = self.queue();
+        let later = std::mem::replace(&mut *queue, rest);
+        queue.extend(later);
+        drop(queue);
         let count = match silence {
             Silence::Unreachable => &self.counts.unreachable,
             Silence::Refused => &self.counts.refused,
         };
-        count.fetch_add((batch.len() + waiting.len()) as u64, Ordering::Relaxed);
+        count.fetch_add((batch.len() + lost.len()) as u64, Ordering::Relaxed);
     }
 }
 

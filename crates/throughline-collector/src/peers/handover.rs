@@ -1,16 +1,16 @@
 //! Traces of which several nodes hold a part, because the ring has changed, or because a front could not reach the owner: whom
 //! a shard's questions go to, and who is told that a part is kept.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use throughline_otlp::{TraceId, UnixNanos};
 use throughline_sampling::decision::{Decision, Heard, Verdict, Wish};
 use tokio::time::Instant;
 
-use super::asking::{Asker, Inquiry};
+use super::asking::{Asker, Inquiry, WAITING};
 use super::outbox::Waiting;
-use super::tier::Owner;
+use super::tier::{JOINING, Owner};
 use super::wire::{Hand, Kept, Wanted, What};
 use super::{Peers, host};
 use crate::intake::wall_clock;
@@ -31,14 +31,15 @@ impl Peers {
 
     /// Other nodes that may hold a part of a trace: those that own it or have owned it since then, and those that have asked or
     /// answered so.
-    fn holders(&self, trace: TraceId, since: UnixNanos) -> Vec<Arc<str>> {
-        let mut holders = self.tier().holders(trace, since);
-        let us = self.name();
+    fn holders(&self, trace: TraceId, since: UnixNanos, joining: usize) -> Vec<Arc<str>> {
+        let mut holders = self.tier().holders(trace, since, joining);
         for partner in self.partners.of(trace) {
-            if !holders.contains(&partner) && us.as_ref() != Some(&partner) {
+            if !holders.contains(&partner) {
                 holders.push(partner);
             }
         }
+        let us = self.name();
+        holders.retain(|holder| us.as_ref() != Some(holder));
         holders
     }
 
@@ -55,18 +56,30 @@ impl Peers {
     }
 
     fn question(&self, node: &Arc<str>, inquiry: &Arc<Inquiry>) {
-        if inquiry.asks(node)
-            && let Some(questions) = &self.peer(node).questions
-        {
-            questions.push(inquiry);
+        if inquiry.asks(node) {
+            self.with_peer(node, |peer| peer.ask(inquiry));
         }
+    }
+
+    /// Asks whoever may hold a part; as soon as it is known who there is.
+    pub(super) fn inquire(&self, inquiry: &Arc<Inquiry>) {
+        if self.tier().members().is_empty() {
+            let mut unasked = self.unasked.lock().unwrap_or_else(PoisonError::into_inner);
+            if unasked.len() < WAITING {
+                unasked.push(Arc::clone(inquiry));
+            }
+            return;
+        }
+        let holders = self.holders(inquiry.trace(), self.since(), JOINING);
+        holders.iter().for_each(|node| self.question(node, inquiry));
     }
 
     fn tell_holders(&self, pipeline: &str, decision: &Decision) {
         let settled = u64::try_from(SETTLED.as_nanos()).unwrap_or(u64::MAX);
-        let nodes = self.holders(decision.trace, UnixNanos(wall_clock().0.saturating_sub(settled)));
+        // Whoever else was asked and holds a part is known by now.
+        let nodes = self.holders(decision.trace, UnixNanos(wall_clock().0.saturating_sub(settled)), 1);
         let what = if decision.promised().is_some() { What::Promise } else { What::Spans };
-        let repeats = what == What::Promise && self.heard_of.take(decision.trace);
+        let repeats = what == What::Promise && self.heard_of.take(pipeline, decision.trace);
         if nodes.is_empty() || repeats {
             return;
         }
@@ -92,14 +105,14 @@ impl Peers {
     fn tell(&self, pipeline: &str, nodes: &[Arc<str>], kept: &Kept) {
         for node in nodes {
             let (pipeline, wish) = (Arc::from(pipeline), Wanted::Kept(kept.clone()));
-            self.peer(node).outbox.push(Waiting { pipeline, wish, since: Instant::now() });
+            self.with_peer(node, |peer| peer.tell(Waiting { pipeline, wish, since: Instant::now() }));
         }
     }
 }
 
 impl Elsewhere for Peers {
     fn take(&self, pipeline: &str, wish: Wish) -> Option<Wish> {
-        if self.tier().owner(wish.trace()) == Owner::Us {
+        if matches!(self.tier().owner(wish.trace()), Owner::Us(_)) {
             return Some(wish);
         }
         let (pipeline, wish) = (Arc::from(pipeline), Wanted::Link(wish));
@@ -117,8 +130,7 @@ impl Elsewhere for Peers {
     fn ask(&self, sampler: &Arc<Sampler>, traces: Vec<TraceId>) {
         let asker: Arc<dyn Asker> = Arc::clone(sampler) as _;
         for trace in traces {
-            let inquiry = Inquiry::new(&asker, trace);
-            self.holders(trace, self.since()).iter().for_each(|node| self.question(node, &inquiry));
+            self.inquire(&Inquiry::new(&asker, trace));
         }
     }
 

@@ -3,8 +3,15 @@
 
 use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::tier::host;
+
+/// A name that is not resolved by then is asked for again later.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What was found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,27 +29,29 @@ pub(super) async fn find(members: &[Arc<str>], advertise: Option<&str>) -> Ident
         let named = members.iter().find(|member| ***member == *advertise);
         return named.map_or(Identity::Nobody, |member| Identity::Is(Arc::clone(member)));
     }
-    let mut here = Vec::new();
-    for member in members {
-        let Some(host) = host(member) else { continue };
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let addresses: Vec<IpAddr> = match host.parse() {
-            Ok(address) => vec![address],
-            // A name that cannot be resolved now is asked for again later.
-            Err(_) => tokio::net::lookup_host((host.as_str(), 0))
-                .await
-                .map(|found| found.map(|address| address.ip()).collect())
-                .unwrap_or_default(),
-        };
-        if addresses.into_iter().any(is_ours) {
-            here.push(Arc::clone(member));
-        }
-    }
+    // All at once: a resolver that does not answer holds up the start only once.
+    let looking: JoinSet<Option<Arc<str>>> = members.iter().map(Arc::clone).map(is_here).collect();
+    let mut here: Vec<Arc<str>> = looking.join_all().await.into_iter().flatten().collect();
+    here.sort_unstable();
     match here.as_slice() {
         [] => Identity::Nobody,
         [one] => Identity::Is(Arc::clone(one)),
         _ => Identity::Several(here),
     }
+}
+
+/// The node, if it is on this machine.
+async fn is_here(member: Arc<str>) -> Option<Arc<str>> {
+    let host = host(&member)?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let addresses: Vec<IpAddr> = match host.parse() {
+        Ok(address) => vec![address],
+        Err(_) => {
+            let found = timeout(PATIENCE, tokio::net::lookup_host((host, 0))).await.ok()?.ok()?;
+            found.map(|address| address.ip()).collect()
+        }
+    };
+    addresses.into_iter().any(is_ours).then_some(member)
 }
 
 /// A socket can be bound to an address of this machine and to no other.

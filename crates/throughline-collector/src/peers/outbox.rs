@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::wire::{Keep, MOST, Wanted, Wished};
+use super::wire::{CALL_BYTES, Keep, MOST, Wanted, Wished};
 use crate::delivery::random;
 use crate::export::retry::{Backoff, Next, RetrySettings};
 use crate::exposition::{Exposition, Kind, Labels};
@@ -42,6 +42,8 @@ pub(super) enum Failure {
     Unreachable,
     /// It has another token.
     Unauthenticated,
+    /// No pipeline of this name samples there.
+    Unknown,
     /// It cannot take it now.
     Unavailable,
 }
@@ -96,14 +98,34 @@ pub(super) struct Counts {
     pub(super) refused: AtomicU64,
     pub(super) unreachable: AtomicU64,
     pub(super) unauthenticated: AtomicU64,
+    pub(super) unknown: AtomicU64,
     pub(super) unavailable: AtomicU64,
 }
 
 impl Counts {
+    /// Of wishes; delivered first, the others were given up.
+    fn outcomes(&self) -> [(&'static str, u64); 4] {
+        let Self { delivered, expired, overflowed, refused, .. } = self;
+        [("delivered", delivered), ("expired", expired), ("overflowed", overflowed), ("refused", refused)]
+            .map(|(outcome, count)| (outcome, count.load(Ordering::Relaxed)))
+    }
+
+    /// Of calls that are made again.
+    fn failures(&self) -> [(&'static str, u64); 4] {
+        [
+            ("unreachable", Failure::Unreachable),
+            ("unauthenticated", Failure::Unauthenticated),
+            ("unknown", Failure::Unknown),
+            ("unavailable", Failure::Unavailable),
+        ]
+        .map(|(reason, failure)| (reason, self.of(failure).load(Ordering::Relaxed)))
+    }
+
     fn of(&self, failure: Failure) -> &AtomicU64 {
         match failure {
             Failure::Unreachable => &self.unreachable,
             Failure::Unauthenticated => &self.unauthenticated,
+            Failure::Unknown => &self.unknown,
             Failure::Unavailable => &self.unavailable,
         }
     }
@@ -133,59 +155,54 @@ impl Outbox {
         self.state.borrow().waiting
     }
 
+    /// Wishes delivered, and given up.
+    pub(super) fn outcomes(&self) -> (u64, u64) {
+        let [(_, delivered), given_up @ ..] = self.counts.outcomes();
+        (delivered, given_up.iter().map(|(_, count)| count).sum())
+    }
+
     /// What it says of itself at `/metrics`.
     pub(super) fn write(&self, page: &mut Exposition) {
-        let labels = |key: &str, value: &str| {
+        let labels = |more: Option<(&str, &str)>| {
             let mut labels = Labels::default();
             labels.add("peer", &self.node);
-            if !key.is_empty() {
-                labels.add(key, value);
-            }
+            more.iter().for_each(|(key, value)| labels.add(key, value));
             labels.finish()
         };
-        let Counts { delivered, expired, overflowed, refused, unreachable, unauthenticated, unavailable } =
-            &self.counts;
         if let Some(family) = page.family("throughline_peers_waiting_wishes", Kind::Gauge, WAITING_HELP) {
-            family.sample("", &labels("", ""), self.len());
+            family.sample("", &labels(None), self.len());
         }
-        let outcomes = [
-            ("delivered", delivered),
-            ("expired", expired),
-            ("overflowed", overflowed),
-            ("refused", refused),
+        let families = [
+            ("throughline_peers_wishes_total", WISHES_HELP, "outcome", self.counts.outcomes()),
+            ("throughline_peers_failed_calls_total", CALLS_HELP, "reason", self.counts.failures()),
         ];
-        if let Some(family) = page.family("throughline_peers_wishes_total", Kind::Counter, WISHES_HELP) {
-            for (outcome, count) in outcomes {
-                family.sample("", &labels("outcome", outcome), count.load(Ordering::Relaxed));
-            }
-        }
-        let reasons = [
-            ("unreachable", unreachable),
-            ("unauthenticated", unauthenticated),
-            ("unavailable", unavailable),
-        ];
-        if let Some(family) = page.family("throughline_peers_failed_calls_total", Kind::Counter, CALLS_HELP) {
-            for (reason, count) in reasons {
-                family.sample("", &labels("reason", reason), count.load(Ordering::Relaxed));
-            }
+        for (name, help, key, counts) in families {
+            let Some(family) = page.family(name, Kind::Counter, help) else { continue };
+            counts.iter().for_each(|(value, count)| family.sample("", &labels(Some((key, value))), count));
         }
     }
 
     /// Queues a wish; never blocks.
     pub(super) fn push(&self, item: Waiting) {
-        let mut waiting = self.queue();
-        if waiting.len() >= WAITING {
+        let mut queue = self.queue();
+        if queue.len() >= WAITING {
             self.counts.overflowed.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        waiting.push_back(item);
-        drop(waiting);
+        queue.push_back(item);
+        // Under the lock: the courier must not deliver what has not been counted.
         self.state.send_modify(|state| state.waiting += 1);
+    }
+
+    /// The peer never takes these.
+    pub(super) fn refuse(&self, count: usize) {
+        self.counts.refused.fetch_add(count as u64, Ordering::Relaxed);
     }
 
     /// Everything that waits and is not under way.
     pub(super) fn take_all(&self) -> VecDeque<Waiting> {
-        let taken = std::mem::take(&mut *self.queue());
+        let mut queue = self.queue();
+        let taken = std::mem::take(&mut *queue);
         self.state.send_modify(|state| state.waiting -= taken.len());
         taken
     }
@@ -200,34 +217,41 @@ impl Outbox {
         let _ = self.state.subscribe().wait_for(|state| state.waiting == 0 || state.failing).await;
     }
 
-    /// The wishes of one pipeline and kind, from the front. Those whose look-back is over are given up.
+    /// The wishes of one pipeline and kind, from the front, as many as fit in a call. Those whose look-back is over are given up.
     fn batch(&self) -> Vec<Waiting> {
         let mut queue = self.queue();
-        let (mut batch, mut expired): (Vec<Waiting>, usize) = (Vec::new(), 0);
+        let (mut batch, mut expired, mut bytes) = (Vec::<Waiting>::new(), 0, 0);
         while let Some(item) = queue.front().filter(|_| batch.len() < MOST) {
             if item.since.elapsed() > self.look_back {
                 queue.pop_front();
                 expired += 1;
-            } else if batch.first().is_none_or(|first| first.goes_with(item)) {
-                batch.extend(queue.pop_front());
-            } else {
+                continue;
+            }
+            bytes += item.wish.bytes();
+            let fits = match batch.first() {
+                Some(first) => {
+                    first.goes_with(item) && Keep::frame_bytes(&item.pipeline) + bytes <= CALL_BYTES
+                }
+                None => true,
+            };
+            if !fits {
                 break;
             }
+            batch.extend(queue.pop_front());
         }
-        drop(queue);
         self.counts.expired.fetch_add(expired as u64, Ordering::Relaxed);
         self.state.send_modify(|state| state.waiting -= expired);
         batch
     }
 
-    fn put_back(&self, batch: Vec<Waiting>) {
-        let mut queue = self.queue();
-        batch.into_iter().rev().for_each(|item| queue.push_front(item));
-    }
-
     fn failed(&self, batch: Vec<Waiting>, failure: Failure) {
         self.counts.of(failure).fetch_add(1, Ordering::Relaxed);
-        self.put_back(batch);
+        let mut queue = self.queue();
+        match failure {
+            // It may take those of other pipelines.
+            Failure::Unknown => queue.extend(batch),
+            _ => batch.into_iter().rev().for_each(|item| queue.push_front(item)),
+        }
         self.state.send_modify(|state| state.failing = true);
     }
 
@@ -263,7 +287,7 @@ pub(super) async fn run<L: Line>(outbox: Arc<Outbox>, line: L) {
                     wishes = batch.len(),
                     "a peer refuses wishes for good"
                 );
-                outbox.counts.refused.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                outbox.refuse(batch.len());
                 outbox.done(batch.len());
             }
             Delivery::Again(failure, why) => {
@@ -394,6 +418,35 @@ mod tests {
         outbox.state.subscribe().wait_for(|state| state.waiting == 0).await.map(|_| ()).unwrap();
         courier.abort();
         assert_eq!(counts(&outbox)[1], 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pipeline_that_the_peer_does_not_know_does_not_hold_up_the_others() {
+        let unknown = Delivery::Again(Failure::Unknown, "no pipeline".to_owned());
+        let (one, other) = ("traces: 1 2", "traces/other: 3");
+        let outbox = check(60, &[unknown, Delivery::Taken], &[one, other, one]).await;
+        assert_eq!((counts(&outbox)[0], outbox.counts.unknown.load(Ordering::Relaxed)), (3, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_no_longer_than_is_taken_whatever_the_names() {
+        let outbox = Outbox::new(Arc::from("b"), Duration::from_secs(60));
+        let (reason, by) = (Reason::Policy("p".repeat(2_000).into()), Arc::from("n".repeat(253)));
+        let (what, hand, hops) = (What::Spans, Hand::Second, Some(1));
+        let kept = Wanted::Kept(Kept { trace: trace(2), reason, hops, by, what, hand });
+        let pipeline = Arc::from("traces/".repeat(100));
+        for _ in 0..MOST {
+            outbox.push(Waiting { pipeline: Arc::clone(&pipeline), wish: kept.clone(), ..item("", 2) });
+        }
+        let mut sent = 0;
+        while outbox.len() > 0 {
+            let batch = outbox.batch();
+            let length = call(&batch).len();
+            assert!(length <= CALL_BYTES && (batch.len() + sent == MOST || length > CALL_BYTES * 9 / 10));
+            sent += batch.len();
+            outbox.done(batch.len());
+        }
+        assert_eq!(sent, MOST);
     }
 
     #[tokio::test(start_paused = true)]

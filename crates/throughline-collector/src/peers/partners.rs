@@ -18,7 +18,7 @@ const NODES: usize = super::wire::OTHERS_MOST;
 /// Promises heard of that have not been made here yet, at most: a few megabytes.
 const PROMISES: usize = 65_536;
 
-/// Names remembered in all. A caller beyond that is answered, and not asked in turn.
+/// Names remembered in all, as long as a trace needs them. A caller beyond that is answered, and not asked in turn.
 const NAMES: usize = 1024;
 
 pub(super) struct Partners {
@@ -41,7 +41,7 @@ impl Partners {
     /// `node` holds a part of it.
     pub(super) fn add(&self, trace: TraceId, node: &str) {
         let mut known = self.known();
-        let Some(name) = known.name(node) else { return };
+        let Some(name) = known.name(node, self.look_back) else { return };
         match known.by_trace.get_mut(&trace) {
             Some(nodes) if nodes.contains(&name) || nodes.len() >= NODES => {}
             Some(nodes) => nodes.push(name),
@@ -67,11 +67,17 @@ impl Partners {
 }
 
 impl Known {
-    fn name(&mut self, node: &str) -> Option<Arc<str>> {
+    fn name(&mut self, node: &str, look_back: Duration) -> Option<Arc<str>> {
         if let Some(name) = self.names.get(node) {
             return Some(Arc::clone(name));
         }
-        if self.names.len() >= NAMES || super::host(node).is_none() {
+        super::host(node)?;
+        if self.names.len() >= NAMES {
+            // Where nodes come and go they have new names each time: what no trace needs any more makes room.
+            self.forget(look_back);
+            self.names.retain(|name| Arc::strong_count(name) > 1);
+        }
+        if self.names.len() >= NAMES {
             return None;
         }
         let name: Arc<str> = Arc::from(node);
@@ -92,24 +98,33 @@ impl Known {
 /// Promises that this node has only been told of, and is about to make: it does not tell them on. One that was made before
 /// changes nothing and stays here, which does no harm: it is never news again.
 #[derive(Default)]
-pub(super) struct HeardOf(Mutex<(HashSet<TraceId>, VecDeque<TraceId>)>);
+pub(super) struct HeardOf(Mutex<Promises>);
+
+#[derive(Default)]
+struct Promises {
+    /// With the pipeline.
+    heard: HashSet<(Arc<str>, TraceId)>,
+    order: VecDeque<(Arc<str>, TraceId)>,
+}
 
 impl HeardOf {
-    pub(super) fn add(&self, trace: TraceId) {
-        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if heard.0.insert(trace) {
-            heard.1.push_back(trace);
+    pub(super) fn add(&self, pipeline: &str, trace: TraceId) {
+        let mut promises = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let promise = (Arc::from(pipeline), trace);
+        if promises.heard.insert(promise.clone()) {
+            promises.order.push_back(promise);
         }
-        if heard.1.len() > PROMISES
-            && let Some(oldest) = heard.1.pop_front()
+        if promises.order.len() > PROMISES
+            && let Some(oldest) = promises.order.pop_front()
         {
-            heard.0.remove(&oldest);
+            promises.heard.remove(&oldest);
         }
     }
 
     /// Whether it was only told; asked once of each promise.
-    pub(super) fn take(&self, trace: TraceId) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.remove(&trace)
+    pub(super) fn take(&self, pipeline: &str, trace: TraceId) -> bool {
+        let mut promises = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        promises.heard.remove(&(Arc::from(pipeline), trace))
     }
 }
 
@@ -136,17 +151,28 @@ mod tests {
         assert_eq!((of(3), of(1)), (String::new(), "d".to_owned()));
         (0..NAMES).for_each(|node| partners.add(trace(4), &format!("m{node}")));
         partners.add(trace(5), "stranger");
-        assert_eq!(of(5), "", "too many names");
+        assert_eq!(of(5), "stranger", "a trace needs no more than {NODES} of those names");
+        (0..NAMES).for_each(|node| partners.add(trace(100 + node as u128), &format!("k{node}")));
+        partners.add(trace(6), "another");
+        assert_eq!(of(6), "", "too many names");
+        tokio::time::advance(Duration::from_secs(11)).await;
+        partners.add(trace(7), "a");
+        partners.add(trace(6), "another");
+        assert_eq!(of(6), "another", "those of before are forgotten");
     }
 
     #[test]
     fn a_promise_that_was_heard_of_is_known_once_and_the_oldest_go_first() {
         let heard = HeardOf::default();
         let trace = |number: usize| TraceId::new((number as u128 + 1).to_be_bytes()).unwrap();
-        (0..=PROMISES).for_each(|number| heard.add(trace(number)));
-        heard.add(trace(1));
-        assert_eq!([0, 1, 1, PROMISES].map(|number| heard.take(trace(number))), [false, true, false, true]);
-        (0..PROMISES).for_each(|number| heard.add(trace(number)));
-        assert!(heard.0.lock().unwrap().1.len() <= PROMISES);
+        (0..=PROMISES).for_each(|number| heard.add("traces", trace(number)));
+        heard.add("traces", trace(1));
+        assert!(!heard.take("other", trace(1)), "of another pipeline");
+        assert_eq!(
+            [0, 1, 1, PROMISES].map(|number| heard.take("traces", trace(number))),
+            [false, true, false, true]
+        );
+        (0..PROMISES).for_each(|number| heard.add("traces", trace(number)));
+        assert!(heard.0.lock().unwrap().order.len() <= PROMISES);
     }
 }

@@ -22,18 +22,20 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::answering::Answering;
+use super::wire::CALL_BYTES;
 use super::{HOLDS_PATH, KEEP_PATH};
 use crate::receive::Gate;
 
 /// Peers are few: what goes beyond waits in the kernel.
 const CONNECTIONS: usize = 64;
-/// The largest call there is takes less than this.
-const BODY_BYTES: usize = 512 * 1024;
-/// A header, a handshake, or the next request of a connection must come within this.
+/// A header or a handshake must come within this.
 const HEADER_TIME: Duration = Duration::from_secs(30);
+/// A connection without a call for so long is closed; calls without the token are none. Longer than [`CALL_TIME`].
+const SILENCE: Duration = Duration::from_secs(30);
 /// A call must be read and answered within this.
 const CALL_TIME: Duration = Duration::from_secs(10);
-const STREAMS: u32 = 32;
+/// A peer makes two calls at a time.
+const STREAMS: u32 = 8;
 /// Out of file descriptors: give connections time to end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -148,20 +150,45 @@ async fn connection(stream: TcpStream, gate: Arc<Gate>, answering: Arc<Answering
         .max_concurrent_streams(STREAMS)
         .keep_alive_interval(HEADER_TIME)
         .keep_alive_timeout(CALL_TIME);
+    let (calls, last_call) = watch::channel(Instant::now());
+    let calls = Arc::new(calls);
     let service = service_fn(move |request| {
-        let (gate, answering) = (Arc::clone(&gate), Arc::clone(&answering));
-        async move { Ok::<_, Infallible>(respond(&gate, &answering, request).await) }
+        let (gate, answering, calls) = (Arc::clone(&gate), Arc::clone(&answering), Arc::clone(&calls));
+        async move { Ok::<_, Infallible>(respond(&gate, &answering, &calls, request).await) }
     });
-    if let Err(error) = protocol.serve_connection(TokioIo::new(stream), service).await {
-        tracing::debug!(%error, "a peer's connection ended");
+    tokio::select! {
+        ended = protocol.serve_connection(TokioIo::new(stream), service) => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a peer's connection ended");
+            }
+        }
+        () = silence(last_call) => tracing::debug!("closing a connection on the peers' port without calls"),
     }
 }
 
-async fn respond(gate: &Gate, answering: &Answering, request: Request<Incoming>) -> Response<Full<Bytes>> {
+/// Until no call has begun for a while: whoever holds a connection open without the token takes nobody's place for long.
+async fn silence(mut last_call: watch::Receiver<Instant>) {
+    loop {
+        let until = *last_call.borrow_and_update() + SILENCE;
+        if tokio::time::timeout_at(until, last_call.changed()).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn respond(
+    gate: &Gate,
+    answering: &Answering,
+    calls: &watch::Sender<Instant>,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
     let slow = || Refusal::Malformed(StatusCode::REQUEST_TIMEOUT, "the call took too long".to_owned());
     let called = match gate.admit(request.headers()) {
         Err(_) => Err(Refusal::Unauthenticated),
-        Ok(()) => timeout(CALL_TIME, call(answering, request)).await.unwrap_or_else(|_| Err(slow())),
+        Ok(()) => {
+            calls.send_replace(Instant::now());
+            timeout(CALL_TIME, call(answering, request)).await.unwrap_or_else(|_| Err(slow()))
+        }
     };
     let refusal = match called {
         Ok(body) => {
@@ -201,12 +228,12 @@ async fn call(answering: &Answering, request: Request<Incoming>) -> Result<Vec<u
     if head.method != Method::POST {
         return Err(Refusal::Malformed(StatusCode::METHOD_NOT_ALLOWED, "POST only".to_owned()));
     }
-    let path = head.uri.path();
+    let (path, caller) = (head.uri.path(), answering.caller(&head.headers));
     let keeps = path == KEEP_PATH;
     if !keeps && path != HOLDS_PATH {
         return Err(Refusal::Unknown(format!("{path} is no call of peers")));
     }
-    let body = Limited::new(body, BODY_BYTES).collect().await.map_err(|error| {
+    let body = Limited::new(body, CALL_BYTES).collect().await.map_err(|error| {
         let status = match error.downcast_ref::<LengthLimitError>() {
             Some(_) => StatusCode::PAYLOAD_TOO_LARGE,
             None => StatusCode::BAD_REQUEST,
@@ -214,5 +241,21 @@ async fn call(answering: &Answering, request: Request<Incoming>) -> Result<Vec<u
         Refusal::Malformed(status, error.to_string())
     })?;
     let body = body.to_bytes();
-    if keeps { answering.keep(body).await } else { answering.holds(body).await }
+    if keeps { answering.keep(body).await } else { answering.holds(body, caller).await }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_calls_is_not_kept() {
+        let (calls, last_call) = watch::channel(Instant::now());
+        let begun = Instant::now();
+        let ended = tokio::spawn(silence(last_call));
+        tokio::time::advance(SILENCE / 2).await;
+        calls.send_replace(Instant::now());
+        ended.await.unwrap();
+        assert_eq!(begun.elapsed(), SILENCE + SILENCE / 2);
+    }
 }

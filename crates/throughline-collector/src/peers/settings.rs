@@ -4,8 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderValue};
 
+use super::calls::Instance;
 use crate::configuration::{BearerToken, ServerTls, Tokens};
 use crate::export::SettingError;
 use crate::export::otlp::{CallSettings, Caller};
@@ -60,7 +61,7 @@ impl PeerSettings {
     /// [`SettingError`], with the key that has to change.
     pub fn check(&self) -> Result<(), SettingError> {
         self.gate()?;
-        self.caller("127.0.0.1")?;
+        self.caller("127.0.0.1", &Instance::new())?;
         self.check_names()?;
         Resolver::new(self.resolver.clone()).map(drop)
     }
@@ -91,13 +92,21 @@ impl PeerSettings {
         self.timeout.saturating_mul(2).saturating_add(SLACK)
     }
 
-    pub(super) fn caller(&self, host: &str) -> Result<Caller, SettingError> {
+    /// How long a start waits to know who the others are.
+    pub(super) fn first_answer(&self) -> Duration {
+        match &self.resolver {
+            ResolverSettings::Dns { timeout, .. } => timeout.saturating_add(SLACK),
+            ResolverSettings::Static { .. } => Duration::ZERO,
+        }
+    }
+
+    pub(super) fn caller(&self, host: &str, instance: &Instance) -> Result<Caller, SettingError> {
         let mut bearer = HeaderValue::try_from(format!("Bearer {}", self.token))
             .map_err(|_| SettingError::new("peers.token", "has characters no header can have"))?;
         bearer.set_sensitive(true);
         let settings = CallSettings {
             tls: self.client_tls.clone(),
-            headers: HeaderMap::from_iter([(AUTHORIZATION, bearer)]),
+            headers: instance.headers(bearer),
             timeout: self.timeout,
             answer_bytes: ANSWER_BYTES,
         };

@@ -15,13 +15,16 @@ use throughline_sampling::decision::{Reason, Verdict, Wish};
 pub(crate) use self::holds::{Answered, Holding, Holds, OTHERS_MOST};
 use self::holds::{decided, put_decided};
 
-use crate::sampler::record::{DecidedError, Reader};
+use crate::sampler::record::{DecidedError, Reader, put_text};
 
 /// First byte of every call, answer and record.
 const VERSION: u8 = 1;
 
 /// Most wishes, or questions, in one call. More is refused whole.
 pub(crate) const MOST: usize = 4096;
+
+/// Longest call, in bytes. A longer one is refused whole.
+pub(crate) const CALL_BYTES: usize = 512 * 1024;
 
 /// Longest name of a pipeline or a node.
 const NAME_BYTES: usize = 1024;
@@ -106,6 +109,17 @@ impl Wanted {
         }
     }
 
+    /// What it takes in a call, at most.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Link(_) => 64,
+            Self::Kept(Kept { reason, by, .. }) => {
+                let policy = if let Reason::Policy(name) = reason { name.len().min(NAME_BYTES) } else { 0 };
+                64 + policy + by.len()
+            }
+        }
+    }
+
     /// Nodes of before know only wishes because of a link: these go in calls of their own.
     pub(crate) fn is_link(&self) -> bool {
         matches!(self, Self::Link(_))
@@ -136,6 +150,11 @@ impl From<DecidedError> for CallError {
 }
 
 impl Keep {
+    /// What all of a call but its wishes takes, at most.
+    pub(crate) fn frame_bytes(pipeline: &str) -> usize {
+        32 + pipeline.len()
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         put_text(&mut out, &self.pipeline);
@@ -203,11 +222,11 @@ fn kept(rest: &mut Reader<'_>, trace: TraceId) -> Result<Kept, CallError> {
 
 fn wished(rest: &mut Reader<'_>) -> Result<Wished, CallError> {
     let kind = rest.byte()?;
-    let first = trace(rest)?;
+    let first = rest.trace()?;
     let wish = match kind {
-        KEEP => Wanted::Link(Wish::Keep { trace: first, from: trace(rest)?, hops: hops(rest, 1)? }),
-        PASS => Wanted::Link(Wish::Pass { trace: first, to: trace(rest)?, hops: hops(rest, 2)? }),
-        FOLLOW => Wanted::Link(Wish::Follow { trace: first, from: trace(rest)? }),
+        KEEP => Wanted::Link(Wish::Keep { trace: first, from: rest.trace()?, hops: hops(rest, 1)? }),
+        PASS => Wanted::Link(Wish::Pass { trace: first, to: rest.trace()?, hops: hops(rest, 2)? }),
+        FOLLOW => Wanted::Link(Wish::Follow { trace: first, from: rest.trace()? }),
         KEPT => Wanted::Kept(kept(rest, first)?),
         code => return Err(CallError::Unknown { what: "wish", code }),
     };
@@ -237,16 +256,7 @@ fn count(rest: &mut Reader<'_>) -> Result<usize, CallError> {
     usize::try_from(rest.varint()?).ok().filter(|count| *count <= MOST).ok_or(CallError::TooMany)
 }
 
-fn trace(rest: &mut Reader<'_>) -> Result<TraceId, CallError> {
-    TraceId::from_slice(rest.bytes(16)?).ok_or(CallError::Unknown { what: "trace id", code: 0 })
-}
-
 /// Nothing may follow: a longer call is of a caller that says more than this build understands.
 fn end(rest: &Reader<'_>) -> Result<(), CallError> {
     if rest.0.is_empty() { Ok(()) } else { Err(CallError::Length) }
-}
-
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    put_varint(out, text.len() as u64);
-    out.extend_from_slice(text.as_bytes());
 }

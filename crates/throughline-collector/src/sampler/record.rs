@@ -90,21 +90,11 @@ fn put_decision(out: &mut Vec<u8>, decision: &Decision, names: &[Arc<str>]) {
     out.extend_from_slice(&decision.trace.bytes());
     out.push(verdict_code(decision.verdict));
     out.push(trigger_code(decision.trigger));
-    out.push(decision.hops.unwrap_or(NO_HOPS));
-    match &decision.reason {
-        Reason::Policy(name) => {
-            out.push(1);
-            let at = names.iter().position(|known| known == name).unwrap_or_default();
-            put_varint(out, at as u64);
-        }
-        Reason::NoPolicy => out.push(2),
-        Reason::LinkedFrom(trace) => {
-            out.push(3);
-            out.extend_from_slice(&trace.bytes());
-        }
-        Reason::TooLarge => out.push(4),
-        Reason::Shutdown => out.push(5),
-    }
+    put_hops(out, decision.hops);
+    put_reason(out, &decision.reason, |out, name| {
+        let at = names.iter().position(|known| known == name).unwrap_or_default();
+        put_varint(out, at as u64);
+    });
     put_varint(out, decision.through);
     put_varint(out, u64::from(decision.left_out));
     put_varint(out, u64::from(decision.spans));
@@ -116,11 +106,36 @@ fn put_decision(out: &mut Vec<u8>, decision: &Decision, names: &[Arc<str>]) {
     }
 }
 
-fn verdict_code(verdict: Verdict) -> u8 {
+pub(crate) fn verdict_code(verdict: Verdict) -> u8 {
     match verdict {
         Verdict::NotSampled => 1,
         Verdict::Sampled => 2,
         Verdict::Dropped => 3,
+    }
+}
+
+pub(crate) fn put_hops(out: &mut Vec<u8>, hops: Option<u8>) {
+    out.push(hops.unwrap_or(NO_HOPS));
+}
+
+/// `put_policy` writes which policy it was.
+pub(crate) fn put_reason(
+    out: &mut Vec<u8>,
+    reason: &Reason,
+    put_policy: impl FnOnce(&mut Vec<u8>, &Arc<str>),
+) {
+    match reason {
+        Reason::Policy(name) => {
+            out.push(1);
+            put_policy(out, name);
+        }
+        Reason::NoPolicy => out.push(2),
+        Reason::LinkedFrom(trace) => {
+            out.push(3);
+            out.extend_from_slice(&trace.bytes());
+        }
+        Reason::TooLarge => out.push(4),
+        Reason::Shutdown => out.push(5),
     }
 }
 
@@ -167,7 +182,7 @@ fn trigger_code(trigger: Trigger) -> u8 {
     }
 }
 
-fn put_text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
     put_varint(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
 }
@@ -217,21 +232,20 @@ impl<'a> Reader<'a> {
         (0..count).map(|_| element(self)).collect()
     }
 
-    fn trace(&mut self) -> Result<TraceId, DecidedError> {
+    pub(crate) fn trace(&mut self) -> Result<TraceId, DecidedError> {
         TraceId::from_slice(self.bytes(16)?).ok_or(DecidedError::Unknown { what: "trace id", code: 0 })
     }
 
     fn decision(&mut self, names: &[Arc<str>]) -> Result<Decision, DecidedError> {
         let trace = self.trace()?;
-        let verdict = match self.byte()? {
-            1 => Verdict::NotSampled,
-            2 => Verdict::Sampled,
-            3 => Verdict::Dropped,
-            code => return Err(DecidedError::Unknown { what: "verdict", code }),
-        };
+        let verdict = self.verdict()?;
         let trigger = self.trigger()?;
-        let hops = Some(self.byte()?).filter(|hops| *hops != NO_HOPS);
-        let reason = self.reason(names)?;
+        let hops = self.hops()?;
+        let reason = self.reason(|rest| {
+            let at = usize::try_from(rest.varint()?).unwrap_or(usize::MAX);
+            let unknown = DecidedError::Unknown { what: "policy", code: 0 };
+            names.get(at).map(Arc::clone).ok_or(unknown)
+        })?;
         let through = self.varint()?;
         let left_out = u32::try_from(self.varint()?).unwrap_or(u32::MAX);
         let spans = u32::try_from(self.varint()?).unwrap_or(u32::MAX);
@@ -241,6 +255,19 @@ impl<'a> Reader<'a> {
             Ok(before)
         })?;
         Ok(Decision { trace, verdict, reason, trigger, hops, records, spans, through, left_out })
+    }
+
+    pub(crate) fn verdict(&mut self) -> Result<Verdict, DecidedError> {
+        match self.byte()? {
+            1 => Ok(Verdict::NotSampled),
+            2 => Ok(Verdict::Sampled),
+            3 => Ok(Verdict::Dropped),
+            code => Err(DecidedError::Unknown { what: "verdict", code }),
+        }
+    }
+
+    pub(crate) fn hops(&mut self) -> Result<Option<u8>, DecidedError> {
+        Ok(Some(self.byte()?).filter(|hops| *hops != NO_HOPS))
     }
 
     fn trigger(&mut self) -> Result<Trigger, DecidedError> {
@@ -259,13 +286,13 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn reason(&mut self, names: &[Arc<str>]) -> Result<Reason, DecidedError> {
+    /// `policy` reads which policy it was.
+    pub(crate) fn reason(
+        &mut self,
+        policy: impl FnOnce(&mut Self) -> Result<Arc<str>, DecidedError>,
+    ) -> Result<Reason, DecidedError> {
         Ok(match self.byte()? {
-            1 => {
-                let at = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
-                let unknown = DecidedError::Unknown { what: "policy", code: 0 };
-                Reason::Policy(Arc::clone(names.get(at).ok_or(unknown)?))
-            }
+            1 => Reason::Policy(policy(self)?),
             2 => Reason::NoPolicy,
             3 => Reason::LinkedFrom(self.trace()?),
             4 => Reason::TooLarge,

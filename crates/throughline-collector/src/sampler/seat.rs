@@ -1,7 +1,7 @@
 //! The thread of one shard: its inbox, its loop, and what others may know of it without asking the thread.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +44,10 @@ pub(crate) enum Message {
 /// Takes what a shard holds of traces that were asked about. It must not block.
 pub(crate) type Answer = Arc<dyn Fn(Vec<(TraceId, Held)>) + Send + Sync>;
 
+/// Beyond so many wishes no more are taken from other processes: a quarter of what a shard has room for, as several may call
+/// at the same time.
+const BEHIND: usize = 16_384;
+
 /// Traces answered for in one go: each may have to be looked up in the journal.
 const ANSWERS: usize = 64;
 
@@ -65,6 +69,8 @@ pub(crate) struct Seat {
     changed: Condvar,
     needs_from: AtomicU64,
     full: AtomicBool,
+    /// Wishes and words of other processes that the shard has not acted on.
+    unheeded: AtomicUsize,
     figures: Mutex<Figures>,
 }
 
@@ -144,6 +150,11 @@ impl Seat {
 
     pub(crate) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
+    }
+
+    /// Whether more wishes than that wait, in the inbox or with the shard.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.unheeded.load(Ordering::Relaxed) + self.inbox().messages.len() >= BEHIND
     }
 
     pub(crate) fn needs_from(&self) -> u64 {
@@ -260,6 +271,7 @@ impl Seat {
     pub(super) fn publish(&self, desk: &Desk) {
         self.needs_from.store(desk.needs_from(), Ordering::Release);
         self.full.store(desk.shard().is_full(), Ordering::Relaxed);
+        self.unheeded.store(desk.shard().unheeded(), Ordering::Relaxed);
         self.figures.lock().unwrap_or_else(PoisonError::into_inner).stats = desk.shard().stats();
     }
 }

@@ -147,3 +147,15 @@ fn wishes_for_traces_of_another_process_go_there_and_nowhere_else() {
     let traces: Vec<_> = decided(&journal).into_iter().map(|(trace, _, _)| trace).collect();
     assert!(traces.contains(&trace(2)) && !traces.contains(&trace(3)), "{traces:?}");
 }
+
+#[test]
+fn where_too_many_wishes_wait_no_more_are_to_be_taken() {
+    let (sampler, built, _) = sampler(2);
+    let wish = Wish::Follow { trace: trace(1), from: trace(2) };
+    let told = (0_u32..).take_while(|_| !sampler.is_behind()).inspect(|_| sampler.wish(wish, Duration::ZERO));
+    assert_eq!(told.count(), 16_384);
+    // Its shards act on them, and there is room again.
+    let threads = sampler.start(built, 0).unwrap();
+    threads.stop(Stop::Decide);
+    assert!(!sampler.is_behind());
+}

@@ -18,7 +18,7 @@ use super::requests::{trace, traces};
 use super::*;
 use crate::topology::{Batch, End, Pipeline, Receiver, Server, Topology, Web};
 
-const WAIT: Duration = Duration::from_millis(300);
+pub(super) const WAIT: Duration = Duration::from_millis(300);
 
 fn settings(wait: Duration) -> Settings {
     let policy = |name: &str, rule| Policy { name: name.to_owned(), rule };
@@ -46,7 +46,7 @@ fn settings(wait: Duration) -> Settings {
     }
 }
 
-fn sampling(data: DataFolder, wait: Duration) -> Config {
+pub(super) fn sampling(data: DataFolder, wait: Duration) -> Config {
     let any = Server::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let receiver =
         Receiver { name: "otlp".to_owned(), grpc: Some(any), http: None, web: Web::default(), kafka: None };

@@ -158,20 +158,26 @@ async fn every_trace_hears_once_whatever_becomes_of_the_call() {
     assert_eq!(check(1, Ok((PLAN, holding(2, &["c", "b"]))), 1).await, (Heard::Answer(answer(12)), 1, 2));
 }
 
-#[tokio::test(start_paused = true)]
-async fn pipelines_are_asked_about_in_calls_of_their_own() {
+/// Questions about two pipelines, answered so; each call as `pipeline, traces`.
+async fn calls(answer: Result<(u64, Holding), Silence>) -> Vec<String> {
     let calls = Arc::default();
     let questions = Questions::new("b".into(), Duration::from_secs(1));
     for pipeline in ["one", "one", "two"] {
         let asker: Arc<dyn Asker> = Arc::new(Shop { pipeline: pipeline.to_owned(), ..Shop::default() });
         questions.push(&Inquiry::new(&asker, trace(1)));
     }
-    let answer = Ok((PLAN, Holding::default()));
     let peer = Peer { takes: Duration::ZERO, answer, calls: Arc::clone(&calls), other: None };
     let courier = tokio::spawn(run(questions, peer));
     // tidy: sleeps, because the clock is paused and this is how it goes on.
     tokio::time::sleep(Duration::from_secs(60)).await;
     courier.abort();
     let said = |holds: &Holds| format!("{} {} {}", holds.from, holds.pipeline, holds.traces.len());
-    assert_eq!(calls.lock().unwrap().iter().map(said).collect::<Vec<_>>(), ["us one 2", "us two 1"]);
+    calls.lock().unwrap().iter().map(said).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn pipelines_are_asked_about_in_calls_of_their_own() {
+    assert_eq!(calls(Ok((PLAN, Holding::default()))).await, ["us one 2", "us two 1"]);
+    assert_eq!(calls(Err(Silence::Refused)).await, ["us one 2", "us two 1"], "it may know one of them");
+    assert_eq!(calls(Err(Silence::Unreachable)).await, ["us one 2"]);
 }

@@ -7,10 +7,8 @@ use throughline_otlp::{TraceId, UnixNanos};
 use throughline_sampling::decision::{Decided, Held, Reason, Verdict};
 use throughline_sampling::facts::{Met, Root, TraceFacts};
 
-use super::{CallError, NAME_BYTES, VERSION, count, end, name, put_text, trace, version};
-use crate::sampler::record::Reader;
-
-const NO_HOPS: u8 = u8::MAX;
+use super::{CallError, NAME_BYTES, VERSION, count, end, name, version};
+use crate::sampler::record::{DecidedError, Reader, put_hops, put_reason, put_text, verdict_code};
 
 /// What stands in an answer about a trace, a bit each.
 const DECIDED: u8 = 1;
@@ -61,7 +59,7 @@ impl Holds {
         version(&mut rest)?;
         let (pipeline, from) = (name(&mut rest)?, name(&mut rest)?);
         let count = count(&mut rest)?;
-        let traces = (0..count).map(|_| trace(&mut rest)).collect::<Result<_, _>>()?;
+        let traces = (0..count).map(|_| rest.trace()).collect::<Result<_, _>>()?;
         end(&rest)?;
         Ok(Self { pipeline, from, traces })
     }
@@ -125,7 +123,7 @@ fn holding(rest: &mut Reader<'_>, of: TraceId) -> Result<Holding, CallError> {
     let has = |flag: u8| flags & flag != 0;
     let decided = if has(DECIDED) { Some(decided(rest)?) } else { None };
     let facts = if has(FACTS) { Some(facts(rest, of)?) } else { None };
-    let promised = if has(PROMISED) { Some((trace(rest)?, rest.byte()?)) } else { None };
+    let promised = if has(PROMISED) { Some((rest.trace()?, rest.byte()?)) } else { None };
     let others = if has(OTHERS) { others(rest)? } else { Vec::new() };
     Ok(Holding { held: Held { decided, promised, followed: has(FOLLOWED), facts }, others })
 }
@@ -140,43 +138,19 @@ fn others(rest: &mut Reader<'_>) -> Result<Vec<Arc<str>>, CallError> {
 
 /// A reason's policy may have any name: of one that is too long the beginning counts.
 pub(super) fn put_decided(out: &mut Vec<u8>, verdict: Verdict, reason: &Reason, hops: Option<u8>) {
-    out.push(match verdict {
-        Verdict::NotSampled => 1,
-        Verdict::Sampled => 2,
-        Verdict::Dropped => 3,
+    out.push(verdict_code(verdict));
+    put_hops(out, hops);
+    put_reason(out, reason, |out, name| {
+        put_text(out, name.get(..name.floor_char_boundary(NAME_BYTES)).unwrap_or_default());
     });
-    out.push(hops.unwrap_or(NO_HOPS));
-    match reason {
-        Reason::Policy(name) => {
-            out.push(1);
-            put_text(out, name.get(..name.floor_char_boundary(NAME_BYTES)).unwrap_or_default());
-        }
-        Reason::NoPolicy => out.push(2),
-        Reason::LinkedFrom(trace) => {
-            out.push(3);
-            out.extend_from_slice(&trace.bytes());
-        }
-        Reason::TooLarge => out.push(4),
-        Reason::Shutdown => out.push(5),
-    }
 }
 
 pub(super) fn decided(rest: &mut Reader<'_>) -> Result<Decided, CallError> {
-    let verdict = match rest.byte()? {
-        1 => Verdict::NotSampled,
-        2 => Verdict::Sampled,
-        3 => Verdict::Dropped,
-        code => return Err(CallError::Unknown { what: "verdict", code }),
-    };
-    let hops = Some(rest.byte()?).filter(|hops| *hops != NO_HOPS);
-    let reason = match rest.byte()? {
-        1 => Reason::Policy(name(rest)?.into()),
-        2 => Reason::NoPolicy,
-        3 => Reason::LinkedFrom(trace(rest)?),
-        4 => Reason::TooLarge,
-        5 => Reason::Shutdown,
-        code => return Err(CallError::Unknown { what: "reason", code }),
-    };
+    let (verdict, hops) = (rest.verdict()?, rest.hops()?);
+    let reason = rest.reason(|rest| match rest.text()? {
+        long if long.len() > NAME_BYTES => Err(DecidedError::Short),
+        name => Ok(name.into()),
+    })?;
     Ok((verdict, reason, hops))
 }
 
