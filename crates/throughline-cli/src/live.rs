@@ -5,11 +5,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use throughline_collector::{ExporterFigures, Held, Links, Picture, Probe, SamplerFigures, Standing};
+use throughline_collector::{
+    ExporterFigures, Held, Links, PeerFigures, Picture, Probe, SamplerFigures, Standing, TierFigures,
+};
 use throughline_otlp::TraceId;
 use throughline_query::{
-    Again, Arrival, Bound, Count, Decision, Exporter, Live, Moment, Reach, Reason, Sampler, Samples,
-    Sampling, Trigger, Verdict,
+    Again, Arrival, Bound, Count, Decision, Exporter, Live, Moment, Peer, Reach, Reason, Sampler, Samples,
+    Sampling, Tier, Trigger, Verdict,
 };
 use throughline_sampling::decision;
 use tokio::sync::broadcast;
@@ -61,11 +63,12 @@ impl Live for Wired {
     }
 
     fn sampling(&self) -> Option<Sampling> {
-        let Picture { samplers, exporters, .. } =
+        let Picture { samplers, exporters, tier: of_tier, .. } =
             Some(self.probe.picture()).filter(|it| !it.samplers.is_empty())?;
         Some(Sampling {
             samplers: samplers.into_iter().map(sampler).collect(),
             exporters: exporters.into_iter().map(exporter).collect(),
+            tier: of_tier.map(tier),
             reach: self.probe.reach().map(reach),
             history: self.pulse.moments(),
         })
@@ -196,6 +199,9 @@ fn sampler(figures: SamplerFigures) -> Sampler {
         links_left_out: stats.links_left_out,
         beyond_look_back: stats.beyond_look_back,
         failed_policies: stats.failed_policies,
+        asked_elsewhere: stats.asked_elsewhere,
+        unanswered: stats.unanswered,
+        kept_elsewhere: stats.kept_elsewhere,
     }
 }
 
@@ -212,4 +218,13 @@ fn reach(reach: throughline_collector::Reach) -> Reach {
 fn exporter(figures: ExporterFigures) -> Exporter {
     let ExporterFigures { name, waiting_items: waiting, sent, refused, failed_attempts, gone, .. } = figures;
     Exporter { name, waiting, sent, refused, failed_attempts, gone }
+}
+
+fn tier(figures: TierFigures) -> Tier {
+    let TierFigures { us, nodes, taken, taken_kept, answered, refused, peers } = figures;
+    let peer = |figures: PeerFigures| {
+        let PeerFigures { name, waiting, delivered, given_up, answered, unanswered } = figures;
+        Peer { name, waiting, delivered, given_up, answered, unanswered }
+    };
+    Tier { us, nodes, taken, taken_kept, answered, refused, peers: peers.into_iter().map(peer).collect() }
 }

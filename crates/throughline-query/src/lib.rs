@@ -42,5 +42,6 @@ pub use load::load;
 pub use query::{Query, QueryError, parse_query};
 pub use routes::{metrics, tempo, ui};
 pub use sampling::{
-    Again, Bound, Count, Decision, Exporter, Moment, Reach, Reason, Sampler, Sampling, Trigger, Verdict,
+    Again, Bound, Count, Decision, Exporter, Moment, Peer, Reach, Reason, Sampler, Sampling, Tier, Trigger,
+    Verdict,
 };

@@ -9,7 +9,7 @@ use throughline_otlp::{TraceId, UnixNanos};
 use crate::units;
 
 mod figures;
-pub use figures::{Bound, Count, Exporter, Moment, Reach, Sampler, Sampling};
+pub use figures::{Bound, Count, Exporter, Moment, Peer, Reach, Sampler, Sampling, Tier};
 
 /// What one pipeline that samples says of a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]

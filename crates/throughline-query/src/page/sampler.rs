@@ -21,7 +21,7 @@ use super::waterfall::percent;
 use crate::app::{App, Samples};
 use crate::own::sampled::nothing_samples;
 use crate::reply::{self, Failure};
-use crate::sampling::{Bound, Exporter, Moment, Reach, Sampler, Sampling, Verdict, reach};
+use crate::sampling::{Bound, Exporter, Moment, Reach, Sampler, Sampling, Tier, Verdict, reach};
 use crate::units::{exact, thousands};
 
 #[cfg(test)]
@@ -87,6 +87,7 @@ fn whole(sampling: &Sampling, now: UnixNanos) -> Markup {
         (chart(&sampling.history))
         @for sampler in &sampling.samplers { (one(sampler)) }
         (exporters(&sampling.exporters))
+        @if let Some(of_tier) = &sampling.tier { (tier(of_tier)) }
     }
 }
 
@@ -214,7 +215,7 @@ fn one(sampler: &Sampler) -> Markup {
 }
 
 /// What is worth saying only where it happened.
-fn events(sampler: &Sampler) -> [(u64, &'static str); 8] {
+fn events(sampler: &Sampler) -> [(u64, &'static str); 11] {
     [
         (sampler.overturned, "brought back after \"not sampled\""),
         (sampler.linked, "kept for a link only"),
@@ -224,6 +225,9 @@ fn events(sampler: &Sampler) -> [(u64, &'static str); 8] {
         (sampler.links_left_out, "linked traces left out beyond max_traces"),
         (sampler.beyond_look_back, "links to traces beyond the look-back"),
         (sampler.failed_policies, "times a policy failed"),
+        (sampler.asked_elsewhere, "traces other nodes were asked about"),
+        (sampler.unanswered, "decided without another node that did not answer"),
+        (sampler.kept_elsewhere, "kept because another node keeps a part"),
     ]
 }
 
@@ -272,6 +276,41 @@ fn exporters(exporters: &[Exporter]) -> Markup {
                     }
                 } }
                 p.facts { span { "Spans or log records. What waits lies in the journal, not in memory." } }
+            }
+        }
+    }
+}
+
+fn tier(tier: &Tier) -> Markup {
+    html! {
+        section.sampler {
+            h2 { "Nodes"
+                span.count { " " (thousands(tier.nodes)) " on the ring, "
+                    @match &tier.us { Some(us) => { "this one is " (us) } None => "which of them this one is, is not known" } } }
+            @if !tier.peers.is_empty() {
+                div.table { table.exporters {
+                    thead { tr {
+                        th scope="col" { "node" } th.n scope="col" { "wishes waiting" } th.n scope="col" { "delivered" }
+                        th.n scope="col" { "given up" } th.n scope="col" { "traces it answered for" } th.n scope="col" { "decided without it" }
+                    } }
+                    tbody {
+                        @for peer in &tier.peers {
+                            tr data-peer=(peer.name) {
+                                td { code { (peer.name) } }
+                                td.n { (thousands(peer.waiting)) }
+                                td.n { (thousands(peer.delivered)) }
+                                td.n.bad[peer.given_up > 0] { (thousands(peer.given_up)) }
+                                td.n { (thousands(peer.answered)) }
+                                td.n.bad[peer.unanswered > 0] { (thousands(peer.unanswered)) }
+                            }
+                        }
+                    }
+                } }
+            }
+            p.facts {
+                span { (thousands(tier.taken)) " wishes of others taken, " (thousands(tier.taken_kept)) " of them: a part of a trace is kept there" }
+                span { (thousands(tier.answered)) " traces others asked about" }
+                @if tier.refused > 0 { span { (thousands(tier.refused)) " calls refused" } }
             }
         }
     }

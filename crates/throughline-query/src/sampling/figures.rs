@@ -17,6 +17,8 @@ pub struct Sampling {
     pub samplers: Vec<Sampler>,
     /// Of each exporter in each pipeline.
     pub exporters: Vec<Exporter>,
+    /// Of the nodes that share traces with this one; `None`: it is alone.
+    pub tier: Option<Tier>,
     /// How far back late spans and links reach; `None`: nothing has come yet.
     pub reach: Option<Reach>,
     /// The totals now and in the last minutes, oldest first.
@@ -97,6 +99,12 @@ pub struct Sampler {
     pub beyond_look_back: u64,
     /// Policies that failed.
     pub failed_policies: u64,
+    /// Traces that other nodes were asked about.
+    pub asked_elsewhere: u64,
+    /// Of these: decided without another node that did not answer.
+    pub unanswered: u64,
+    /// Kept because another node keeps a part.
+    pub kept_elsewhere: u64,
 }
 
 /// Traces decided for one reason.
@@ -125,6 +133,42 @@ pub struct Exporter {
     pub failed_attempts: u64,
     /// Records that could not be read back.
     pub gone: u64,
+}
+
+/// The nodes that share traces with this one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tier {
+    /// This node's name; `None`: it is not known which of them it is.
+    pub us: Option<String>,
+    /// How many there are, this one too.
+    pub nodes: usize,
+    /// Wishes of others that were taken.
+    pub taken: u64,
+    /// Of these: that they keep a part of a trace.
+    pub taken_kept: u64,
+    /// Traces that others asked about.
+    pub answered: u64,
+    /// Calls of others that were refused.
+    pub refused: u64,
+    /// The others, as far as something was for them.
+    pub peers: Vec<Peer>,
+}
+
+/// Another node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name.
+    pub name: String,
+    /// Wishes that wait for it.
+    pub waiting: usize,
+    /// Wishes that it has taken.
+    pub delivered: u64,
+    /// Wishes that were given up.
+    pub given_up: u64,
+    /// Traces that it answered for.
+    pub answered: u64,
+    /// Traces that were decided without its answer.
+    pub unanswered: u64,
 }
 
 /// A second of this.
@@ -172,6 +216,7 @@ impl Sampling {
             "lookBackBoundBy": self.reach.map(|reach| reach.bound.as_str()),
             "samplers": self.samplers.iter().map(Sampler::json).collect::<Vec<_>>(),
             "exporters": self.exporters.iter().map(Exporter::json).collect::<Vec<_>>(),
+            "tier": self.tier.as_ref().map(Tier::json),
         })
     }
 }
@@ -225,6 +270,9 @@ impl Sampler {
             "linksLeftOut": self.links_left_out,
             "linksBeyondLookBack": self.beyond_look_back,
             "failedPolicies": self.failed_policies,
+            "askedElsewhere": self.asked_elsewhere,
+            "unanswered": self.unanswered,
+            "keptElsewhere": self.kept_elsewhere,
         })
     }
 }
@@ -238,6 +286,30 @@ impl Exporter {
             "refused": self.refused,
             "failedAttempts": self.failed_attempts,
             "gone": self.gone,
+        })
+    }
+}
+
+impl Tier {
+    fn json(&self) -> Json {
+        let peer = |peer: &Peer| {
+            json!({
+                "name": peer.name,
+                "waitingWishes": peer.waiting,
+                "deliveredWishes": peer.delivered,
+                "givenUpWishes": peer.given_up,
+                "answeredTraces": peer.answered,
+                "unansweredTraces": peer.unanswered,
+            })
+        };
+        json!({
+            "us": self.us,
+            "nodes": self.nodes,
+            "takenWishes": self.taken,
+            "takenKept": self.taken_kept,
+            "answeredTraces": self.answered,
+            "refusedCalls": self.refused,
+            "peers": self.peers.iter().map(peer).collect::<Vec<_>>(),
         })
     }
 }

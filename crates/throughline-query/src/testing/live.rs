@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use throughline_otlp::{TraceId, UnixNanos};
 use throughline_query::{
-    Again, Arrival, Bound, Count, Decision, Exporter, Live, Moment, Reach, Reason, Sampler, Samples,
-    Sampling, Trigger, Verdict,
+    Again, Arrival, Bound, Count, Decision, Exporter, Live, Moment, Peer, Reach, Reason, Sampler, Samples,
+    Sampling, Tier, Trigger, Verdict,
 };
 use tokio::sync::broadcast;
 
@@ -110,6 +110,7 @@ pub(super) fn sampling() -> Sampling {
             look_back: Duration::from_secs(3600),
             bound: Bound::JournalSize,
         }),
+        tier: Some(tier()),
         history: (0..=60).map(moment).collect(),
     }
 }
@@ -138,6 +139,29 @@ fn sampler() -> Sampler {
         linked: 44,
         late_sampled: 310,
         links_left_out: 2,
+        asked_elsewhere: 61,
+        unanswered: 7,
+        kept_elsewhere: 5,
         ..Sampler::default()
+    }
+}
+
+fn tier() -> Tier {
+    let peer = |name: &str, given_up, unanswered| Peer {
+        name: name.to_owned(),
+        waiting: 1_234,
+        delivered: 44,
+        given_up,
+        answered: 54,
+        unanswered,
+    };
+    Tier {
+        us: Some("a:4317".to_owned()),
+        nodes: 3,
+        taken: 40,
+        taken_kept: 31,
+        answered: 58,
+        refused: 2,
+        peers: vec![peer("b:4317", 0, 0), peer(HOSTILE, 9, 7)],
     }
 }

@@ -95,6 +95,19 @@ async fn decisions_and_figures_are_there_for_programs() {
     assert_eq!((&sampler["undecidedTraces"], &sampler["memoryBytes"]), (&json!(30_012), &json!(9_437_184)));
     assert_eq!(sampler["decisions"][0], json!({ "verdict": "sampled", "reason": "errors", "traces": 1_200 }));
     assert_eq!(figures["exporters"][1]["refused"], 3);
+    assert_eq!(
+        (&sampler["askedElsewhere"], &sampler["unanswered"], &sampler["keptElsewhere"]),
+        (&json!(61), &json!(7), &json!(5))
+    );
+    let tier = &figures["tier"];
+    assert_eq!((&tier["us"], &tier["nodes"], &tier["takenKept"]), (&json!("a:4317"), &json!(3), &json!(31)));
+    assert_eq!(
+        tier["peers"][0],
+        json!({
+            "name": "b:4317", "waitingWishes": 1_234, "deliveredWishes": 44, "givenUpWishes": 0,
+            "answeredTraces": 54, "unansweredTraces": 0,
+        })
+    );
     let nothing = Fixture::checkouts();
     for path in ["/tl/v1/sampler", "/sampler", "/sampler/follow"] {
         let answer = nothing.get(path).await;
