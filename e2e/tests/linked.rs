@@ -100,6 +100,29 @@ service:
         span
     }
 
+    /// Sends such a batch. Returns it, and everything that is kept for its sake.
+    fn settle(&mut self, checkouts: &[Vec<Span>]) -> (Span, Vec<Span>) {
+        let settlement = self.settlement(checkouts);
+        self.send(std::slice::from_ref(&settlement));
+        let kept = [&checkouts.concat()[..], std::slice::from_ref(&settlement)].concat();
+        (settlement, kept)
+    }
+
+    /// Sends a late span of each checkout, and waits until they have arrived with what was `kept`.
+    async fn late_spans(&mut self, checkouts: &[Vec<Span>], kept: &mut Vec<Span>) {
+        let late: Vec<_> =
+            checkouts.iter().map(|spans| Span::new(trace_of(spans), &mut self.random)).collect();
+        self.send(&late);
+        kept.extend(late);
+        self.arrived(kept).await;
+    }
+
+    /// What arrived, and how much of it more than once.
+    fn arrivals(&self) -> String {
+        let stats = self.sink.arrived().stats();
+        format!("{} spans arrived, {} twice", stats.distinct, stats.spans - stats.distinct)
+    }
+
     fn decision(&self, trace: TraceId) -> Value {
         tokio::task::block_in_place(|| {
             let url = format!("{}/tl/v1/trace/{trace}/decision", self.serve().ui);
@@ -186,20 +209,14 @@ fn spans_of(arrived: &Arc<Arrived>) -> Spans {
 async fn a_kept_batch_brings_back_what_it_came_from() {
     let mut node = Node::start(LARGE).await;
     let checkouts = node.dropped_checkouts().await;
-    let settlement = node.settlement(&checkouts);
-    node.send(std::slice::from_ref(&settlement));
-    let mut kept = checkouts.concat();
-    kept.push(settlement.clone());
+    let (settlement, mut kept) = node.settle(&checkouts);
     node.arrived(&kept).await;
     node.says_why(&checkouts, &settlement);
     // Its late spans follow it now.
-    let late: Vec<_> = checkouts.iter().map(|spans| Span::new(trace_of(spans), &mut node.random)).collect();
-    node.send(&late);
-    kept.extend(late);
-    node.arrived(&kept).await;
+    node.late_spans(&checkouts, &mut kept).await;
     let stats = node.sink.arrived().stats();
     assert_eq!(stats.spans, stats.distinct, "once each");
-    println!("{} spans of {CHECKOUTS} dropped checkouts and their batch arrived, once each", stats.spans);
+    println!("dropped checkouts and their batch: {}", node.arrivals());
 }
 
 /// The journal answers: memory holds eight undecided traces and one decision of each kind.
@@ -218,24 +235,13 @@ async fn what_memory_has_forgotten_is_brought_back_from_the_journal() {
     let mut node = Node::start(SMALL).await;
     let checkouts = node.dropped_checkouts().await;
     others(&mut node).await;
-    let settlement = node.settlement(&checkouts);
-    node.send(std::slice::from_ref(&settlement));
-    let mut kept = checkouts.concat();
-    kept.push(settlement.clone());
+    let (settlement, mut kept) = node.settle(&checkouts);
     node.arrived(&kept).await;
     node.says_why(&checkouts, &settlement);
     // Forgotten again, and still known to be kept.
     others(&mut node).await;
-    let late: Vec<_> = checkouts.iter().map(|spans| Span::new(trace_of(spans), &mut node.random)).collect();
-    node.send(&late);
-    kept.extend(late);
-    node.arrived(&kept).await;
-    let stats = node.sink.arrived().stats();
-    println!(
-        "{} spans of forgotten checkouts and their batch arrived, {} twice",
-        stats.distinct,
-        stats.spans - stats.distinct
-    );
+    node.late_spans(&checkouts, &mut kept).await;
+    println!("forgotten checkouts and their batch: {}", node.arrivals());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -247,26 +253,14 @@ async fn batch_and_late_span_may_come_after_a_kill() {
             others(&mut node).await;
         }
         node.kill_and_begin();
-        let settlement = node.settlement(&checkouts);
-        node.send(std::slice::from_ref(&settlement));
+        let (settlement, mut kept) = node.settle(&checkouts);
         // Not even decided: the next process does it.
         node.kill_and_begin();
-        let mut kept = checkouts.concat();
-        kept.push(settlement.clone());
         node.arrived(&kept).await;
         node.says_why(&checkouts, &settlement);
         node.kill_and_begin();
-        let late: Vec<_> =
-            checkouts.iter().map(|spans| Span::new(trace_of(spans), &mut node.random)).collect();
-        node.send(&late);
-        kept.extend(late);
-        node.arrived(&kept).await;
-        let stats = node.sink.arrived().stats();
-        println!(
-            "{what}: {} spans arrived over three kills, {} twice",
-            stats.distinct,
-            stats.spans - stats.distinct
-        );
+        node.late_spans(&checkouts, &mut kept).await;
+        println!("{what}: {}", node.arrivals());
     }
 }
 
@@ -291,11 +285,6 @@ async fn a_late_span_after_a_kill_brings_back_batch_and_checkouts() {
         kept.extend([settlement.clone(), late]);
         node.arrived(&kept).await;
         node.says_why(&checkouts, &settlement);
-        let stats = node.sink.arrived().stats();
-        println!(
-            "{what}: {} spans arrived after the late one, {} twice",
-            stats.distinct,
-            stats.spans - stats.distinct
-        );
+        println!("{what}: {}", node.arrivals());
     }
 }
