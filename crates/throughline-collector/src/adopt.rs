@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::configuration::{
     ComponentId, Configuration, Exporter, Pipeline, Processor, Receiver, Throughline,
 };
-use crate::topology::{self, Batch, End, Memory, Topology};
+use crate::topology::{self, Batch, End, Memory, Topology, Wait};
 
 /// What a configuration asks for that cannot be done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -145,8 +145,8 @@ impl Adopting<'_> {
                 Err(error) => self.refuse("processors", id, error.to_string()),
             },
             Some(Processor::Batch(batch)) => {
-                let items = batch.most_items.map_or(batch.items, |most| most.min(batch.items.max(1)));
-                pipeline.batch = Batch { items: u64::from(items.max(1)), wait: batch.timeout };
+                let (items, most_items) = (u64::from(batch.items.max(1)), batch.most_items.map(u64::from));
+                pipeline.batch = Batch { items, wait: Wait::Always(batch.timeout), most_items };
             }
             Some(Processor::MemoryLimiter(limiter)) => {
                 pipeline.memory = Some(Memory { name: id.to_string(), limiter: *limiter });

@@ -1,6 +1,8 @@
 //! From a [`Topology`] to pipelines that run: what is made, in which order, and what is told of an earlier life before
 //! anything new comes.
 
+mod unclaimed;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,6 +13,7 @@ use throughline_sampling::Shard;
 use throughline_sampling::facts::Now;
 use tokio::task::JoinSet;
 
+use self::unclaimed::Unclaimed;
 use crate::backend::StartError;
 use crate::config::Config;
 use crate::delivery::checkpoint::Checkpoint;
@@ -35,7 +38,7 @@ use crate::sampler::record::Decided;
 use crate::sampler::{self, Form, Sampler};
 use crate::topology::{Division, End, Exporter, ExporterSettings, Pipeline, Topology};
 
-/// Most bytes of a request that is sent: what every backend takes.
+/// Most bytes of a request that is sent, what is around an item apart: what every backend takes.
 const REQUEST_BYTES: usize = 2 * 1024 * 1024;
 
 /// Pipelines that are built and restored, and do not run yet.
@@ -58,6 +61,8 @@ pub(crate) struct Restored {
     pub(crate) checkpoint: Option<(Checkpoint, u64)>,
     /// What it has of partitions of Kafka.
     held: Held,
+    /// What nobody gets.
+    unclaimed: Unclaimed,
     /// The last decisions, as they stand in it: when, and where.
     recent: VecDeque<(u64, u64, Vec<u8>)>,
 }
@@ -159,6 +164,7 @@ fn delivery_settings(pipeline: &Pipeline, exporter: &Exporter) -> delivery::Sett
         source,
         batch_items: pipeline.batch.items.max(1),
         batch_bytes: REQUEST_BYTES,
+        most_items: pipeline.batch.most_items.unwrap_or(u64::MAX),
         batch_wait: pipeline.batch.wait,
         in_flight: exporter.in_flight,
         retry: exporter.retry.clone(),
@@ -175,11 +181,15 @@ pub(crate) fn restore(now: Now, lines: &Lines, journal: &Journal, shards: &mut [
         _ => journal.records_from(Position(0)),
     };
     let (mut checkpoint, mut held, mut recent) = (None, Held::default(), VecDeque::new());
+    let mut unclaimed = Unclaimed::default();
     // What cannot be read was found and reported when the journal was opened.
     for record in records.flatten() {
         if record.kind == RecordKind::ExporterAcknowledgement {
             match Checkpoint::decode(&record.payload) {
-                Ok(read) => checkpoint = Some((read, record.position.0)),
+                Ok(read) => {
+                    unclaimed.delivered(&read);
+                    checkpoint = Some((read, record.position.0));
+                }
                 Err(error) => tracing::error!(%error, "how far the exporters were cannot be read"),
             }
         }
@@ -189,7 +199,10 @@ pub(crate) fn restore(now: Now, lines: &Lines, journal: &Journal, shards: &mut [
         let since = record.arrived.saturating_sub(RECENT.as_nanos() as u64);
         recent.drain(..recent.partition_point(|(arrived, ..)| *arrived < since));
         lines.restore(now, &record, shards, &mut held);
+        unclaimed.note(&record, lines);
     }
+    let stored = committed.filter(|_| checkpoint.is_none());
+    stored.into_iter().for_each(|last| unclaimed.needed_from(last.saturating_add(1)));
     let next = journal.stats().last.map_or(0, |last| last.0.saturating_add(1));
     for delivery in &lines.deliveries {
         delivery.resume(checkpoint.as_ref().map(|(checkpoint, _)| checkpoint), next);
@@ -197,10 +210,15 @@ pub(crate) fn restore(now: Now, lines: &Lines, journal: &Journal, shards: &mut [
     if let Some(last) = next.checked_sub(1) {
         lines.heard_to(last);
     }
-    Restored { next, checkpoint, held, recent }
+    Restored { next, checkpoint, held, unclaimed, recent }
 }
 
 impl Built {
+    /// Says what the journal holds for nobody. `receivers` are the names of all that it knows, by number.
+    pub(crate) fn report(&self, receivers: &[String]) {
+        self.past.unclaimed.report(receivers);
+    }
+
     /// The books of these pipelines, as the journal had them.
     pub(crate) fn books(&self, journal: &Journal) -> Arc<Ledger> {
         Ledger::new(journal.clone(), Arc::clone(&self.lines), self.past.checkpoint.clone())

@@ -3,10 +3,11 @@
 //! backend has them or refuses them for good.
 //!
 //! Memory: [`HELD_BYTES`], of whole requests as much again that was taken and is being cut into requests, and requests read and not
-//! sent, at most [`Settings::in_flight`] and one; the rest waits in the journal. How far the backend has acknowledged is written
+//! sent, at most [`Settings::in_flight`] and three; the rest waits in the journal. How far the backend has acknowledged is written
 //! there too ([`checkpoint`]), so that a restart sends again only what came after.
 
 pub(crate) mod checkpoint;
+mod cut;
 pub(crate) mod queue;
 pub(crate) mod read_back;
 mod sending;
@@ -24,13 +25,19 @@ use tokio::sync::mpsc;
 
 use self::checkpoint::Checkpoint;
 use self::queue::{Queue, Unit};
-use self::read_back::{Full, Source, Unreadable, read_back};
+use self::read_back::{Full, Gone, Outcome, Source, Unreadable, read_back};
 pub(crate) use self::sending::{Destination, random};
 use self::sending::{Job, Request, Sending};
 use self::whole::{Held, Taken, gather};
+use crate::log::is_worth_a_line;
+use crate::topology::Wait;
 
 /// Between two attempts to read a journal whose disk does not answer.
 const READ_AGAIN: Duration = Duration::from_secs(1);
+
+/// So often a record is asked for, which is ten minutes: one sector that cannot be read must not hold everything behind it back for
+/// ever.
+const ATTEMPTS: u32 = 600;
 
 /// Most bytes of requests that an exporter holds in memory: of kept traces, to read each once; of whole requests, those that
 /// came last, to read none while its backend keeps up.
@@ -45,10 +52,12 @@ pub(crate) struct Settings {
     pub(crate) source: Source,
     /// A request is sent when it holds so many items (`send_batch_size`).
     pub(crate) batch_items: u64,
-    /// Or so many bytes.
+    /// Or so many bytes. What is larger is cut.
     pub(crate) batch_bytes: usize,
-    /// Or when its first item has waited so long (`timeout` of the batch processor).
-    pub(crate) batch_wait: Duration,
+    /// More than these are never in one request (`send_batch_max_size`).
+    pub(crate) most_items: u64,
+    /// Or when its first item has waited for more.
+    pub(crate) batch_wait: Wait,
     /// Requests on their way at one time (`num_consumers`).
     pub(crate) in_flight: usize,
     /// What to do about failures.
@@ -69,6 +78,8 @@ struct State {
     held: Held,
     /// When the oldest untaken unit came.
     waiting_since: Option<Instant>,
+    /// When units were taken last.
+    taken: Option<Instant>,
     stop: Stop,
 }
 
@@ -93,6 +104,9 @@ pub(crate) struct Counts {
     pub(crate) failed_attempts: AtomicU64,
     /// Records that could not be read back.
     pub(crate) gone: AtomicU64,
+    /// Requests refused for good, and answers with something to say: how many were worth a line of the log.
+    pub(crate) dropped_requests: AtomicU64,
+    pub(crate) remarks: AtomicU64,
 }
 
 /// The running thread and tasks.
@@ -106,7 +120,8 @@ impl Delivery {
     /// An exporter that has sent nothing yet.
     pub(crate) fn new(settings: Settings, journal: Journal) -> Arc<Self> {
         let held = Held::with_room_for(HELD_BYTES);
-        let state = State { queue: Queue::starting_at(0), held, waiting_since: None, stop: Stop::No };
+        let queue = Queue::starting_at(0);
+        let state = State { queue, held, waiting_since: None, taken: None, stop: Stop::No };
         let (state, changed) = (Mutex::new(state), Condvar::new());
         Arc::new(Self { settings, journal, state, changed, counts: Counts::default() })
     }
@@ -157,13 +172,13 @@ impl Delivery {
         if let Some(request) = request {
             state.held.hold(unit.position, request);
         }
+        let is_first = state.waiting_since.is_none();
         state.waiting_since.get_or_insert_with(Instant::now);
         let due = state.queue.untaken() >= self.settings.batch_items;
         drop(state);
-        if due {
+        // Who waits for more knows until when.
+        if is_first || due {
             self.changed.notify_all();
-        } else {
-            self.changed.notify_one();
         }
     }
 
@@ -205,20 +220,21 @@ impl Delivery {
                 // Nobody receives any more: what is not acknowledged is sent by the next process.
                 let _ = full.blocking_send(Sending::new(request, &job));
             };
-            loop {
-                match self.requests(&mut journal, &units, &mut emit) {
-                    Ok(outcome) => {
-                        self.report(&outcome);
-                        break;
-                    }
-                    Err(error) => {
-                        tracing::error!(exporter = self.name(), %error, "exporting waits for the disk");
-                        if self.pause(READ_AGAIN) == Stop::Now {
-                            return;
-                        }
-                    }
+            let mut outcome = Outcome::default();
+            let mut asked = (0, 0);
+            while let Err(record) = self.requests(&mut journal, &units, &mut outcome, &mut emit) {
+                asked =
+                    if asked.0 == record.position { (asked.0, asked.1 + 1) } else { (record.position, 1) };
+                if asked.1 >= ATTEMPTS {
+                    outcome.give_up(record);
+                    continue;
+                }
+                tracing::error!(exporter = self.name(), error = %record, "exporting waits for the disk");
+                if self.pause(READ_AGAIN) == Stop::Now {
+                    return;
                 }
             }
+            self.report(outcome);
             self.finish(&job);
         }
     }
@@ -228,14 +244,17 @@ impl Delivery {
         &self,
         journal: &mut Reader,
         taken: &[Taken],
+        outcome: &mut Outcome,
         emit: &mut dyn FnMut(Request),
-    ) -> Result<read_back::Outcome, Unreadable> {
-        let full = Full { items: self.settings.batch_items, bytes: self.settings.batch_bytes };
+    ) -> Result<(), Unreadable> {
+        let Settings { batch_items: items, batch_bytes: bytes, most_items, .. } = self.settings;
+        let full = Full { items, bytes, most_items };
         match &self.settings.source {
-            Source::Everything(signal, _) => gather(journal, *signal, taken, full, emit),
+            Source::Everything(signal, _) => gather(journal, *signal, taken, full, outcome, emit),
             Source::Kept { pipeline, reasons } => {
                 let units: Vec<Unit> = taken.iter().map(|taken| taken.unit).collect();
-                read_back(journal, pipeline, *reasons, &units, full, &mut |request| emit(request.into()))
+                let mut emit = |request: read_back::Request| emit(request.into());
+                read_back(journal, pipeline, *reasons, &units, full, outcome, &mut emit)
             }
         }
     }
@@ -248,11 +267,13 @@ impl Delivery {
         }
     }
 
-    fn report(&self, outcome: &read_back::Outcome) {
-        for gone in &outcome.gone {
-            self.counts.gone.fetch_add(1, Ordering::Relaxed);
-            let (position, why) = (gone.position, gone.why.as_str());
-            tracing::error!(exporter = self.name(), position, why, "a record cannot be exported any more");
+    fn report(&self, outcome: Outcome) {
+        for Gone { position, why } in outcome.into_gone() {
+            let before = self.counts.gone.fetch_add(1, Ordering::Relaxed);
+            if is_worth_a_line(before) {
+                let (exporter, gone) = (self.name(), before + 1);
+                tracing::error!(exporter, position, why, gone, "a record cannot be exported any more");
+            }
         }
     }
 
@@ -278,7 +299,7 @@ impl Delivery {
                 (Stop::No, Some(_)) if state.queue.untaken() >= self.settings.batch_items => {
                     Some(Duration::ZERO)
                 }
-                (Stop::No, Some(since)) => Some(self.settings.batch_wait.saturating_sub(since.elapsed())),
+                (Stop::No, Some(since)) => Some(self.settings.batch_wait.left(since, state.taken)),
             };
             match wait {
                 None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -286,6 +307,7 @@ impl Delivery {
                     let units = state.queue.take(self.settings.batch_items);
                     let more = state.queue.untaken() > 0;
                     state.waiting_since = state.waiting_since.filter(|_| more);
+                    state.taken = Some(Instant::now());
                     return Some(state.held.take(units));
                 }
                 Some(wait) => {
@@ -296,8 +318,9 @@ impl Delivery {
         }
     }
 
+    /// Waits, unless it is to end at once.
     fn pause(&self, time: Duration) -> Stop {
-        let waited = self.changed.wait_timeout_while(self.state(), time, |state| state.stop == Stop::No);
+        let waited = self.changed.wait_timeout_while(self.state(), time, |state| state.stop != Stop::Now);
         waited.unwrap_or_else(PoisonError::into_inner).0.stop
     }
 
@@ -360,3 +383,6 @@ impl Drop for Running {
         self.end();
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -21,6 +21,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::delivery::queue::{Queue, Unit};
 use crate::intake::wall_clock;
+use crate::log::is_worth_a_line;
 use crate::pipeline::{Bounds, Content, Durable, Pipeline};
 
 /// Between two looks at the store's age and size.
@@ -302,8 +303,14 @@ impl Keep {
     }
 
     fn quarantine(&self, error: &dyn std::error::Error) {
-        self.state().counts.quarantined += 1;
-        tracing::error!(error = chain(error), "a journal record cannot be kept and is skipped");
+        let mut state = self.state();
+        let before = state.counts.quarantined;
+        state.counts.quarantined += 1;
+        drop(state);
+        if is_worth_a_line(before) {
+            let skipped = before + 1;
+            tracing::error!(error = chain(error), skipped, "a journal record cannot be kept and is skipped");
+        }
     }
 
     /// Waits, unless told to stop.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use throughline_journal::{AppendError, Consumer, Journal, Position, Record, RecordKind, Refused};
+use throughline_journal::{AppendError, Consumer, Full, Journal, Position, Record, RecordKind, Refused};
 
 use crate::delivery::checkpoint::Checkpoint;
 use crate::intake::wall_clock;
@@ -127,9 +127,10 @@ impl Ledger {
                 *written = Written { checkpoint: Some(checkpoint), position: Some(position.0) };
             }
             Err(error) => {
-                // At its cap a journal makes room for it; on a full disk it cannot, and must not stay full for its sake: the last
-                // one is given up with what it pins. After a crash the exporters send again what the journal still holds; nothing is lost.
-                if matches!(error, AppendError::Refused(Refused::Full(_))) {
+                // At its cap a journal makes room for it, and a queue that is full is not for long; on a full disk it cannot, and must
+                // not stay full for its sake: the last one is given up with what it pins. After a crash the exporters send again what
+                // the journal still holds; nothing is lost.
+                if matches!(error, AppendError::Refused(Refused::Full(Full::Disk(_)))) {
                     written.position = None;
                 }
                 tracing::warn!(%error, "how far the exporters are could not be written down");
@@ -186,5 +187,58 @@ impl Clerk {
 impl Drop for Clerk {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::mpsc;
+
+    use throughline_journal::Options;
+    use throughline_journal::sim::SimFs;
+
+    use super::*;
+    use crate::delivery::tests::everything;
+    use crate::topology::Wait;
+
+    #[test]
+    fn the_last_checkpoint_is_given_up_on_a_full_disk_and_not_for_a_full_queue() {
+        let disk = SimFs::new(1);
+        let options = Options {
+            segment_bytes: 64 << 10,
+            cap_bytes: 1 << 20,
+            queue_records: 1,
+            group_wait: Duration::ZERO,
+            ..Options::default()
+        };
+        let (journal, _) = Journal::open(Arc::new(disk.clone()), Path::new("/journal"), options).unwrap();
+        let delivery = everything(journal.clone(), Wait::Always(Duration::ZERO));
+        let deliveries = vec![Arc::clone(&delivery)];
+        let lines = Lines { samplers: Vec::new(), deliveries, keep: None, reach: Mutex::default() };
+        let ledger = Ledger::new(journal.clone(), Arc::new(lines), None);
+        let written = || ledger.written.lock().unwrap().position;
+        ledger.look();
+        let first = written().expect("a checkpoint");
+        // The committer is busy, and what waits for it is all that may.
+        let (busy, is_busy) = mpsc::channel();
+        let (free, until_free) = mpsc::channel::<()>();
+        let request = |bytes| Record::new(RecordKind::Spans, 0, vec![1; bytes]);
+        let occupied = journal.append(request(1), move |_| {
+            busy.send(()).unwrap();
+            let _ = until_free.recv();
+        });
+        occupied.unwrap();
+        is_busy.recv().unwrap();
+        journal.append(request(1), |_| ()).unwrap();
+        delivery.pass(7);
+        ledger.look();
+        assert_eq!(written(), Some(first));
+        drop(free);
+        disk.set_capacity(Some(0));
+        let is_full = |outcome| matches!(outcome, Err(AppendError::Refused(Refused::Full(Full::Disk(_)))));
+        while !is_full(journal.append_wait(request(30_000))) {}
+        ledger.look();
+        assert_eq!(written(), None);
     }
 }

@@ -30,6 +30,7 @@ mod intake;
 mod keep;
 mod ledger;
 mod lines;
+mod log;
 mod look_back;
 mod memory;
 mod outlet;

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use throughline_otlp::Signal;
 use throughline_sampling::Plan;
@@ -122,7 +122,7 @@ pub struct Pipeline {
     pub division: Division,
     /// `memory_limiter`
     pub memory: Option<Memory>,
-    /// `batch`, or its defaults.
+    /// `batch`, or what is done without one.
     pub batch: Batch,
     /// Where it ends.
     pub ends: Vec<End>,
@@ -152,8 +152,32 @@ pub struct Memory {
 pub struct Batch {
     /// A request goes when it holds so many items.
     pub items: u64,
-    /// Or when its first item has waited so long.
-    pub wait: Duration,
+    /// Or when its first item has waited for more.
+    pub wait: Wait,
+    /// It never holds more than these.
+    pub most_items: Option<u64>,
+}
+
+/// How long what is to be sent waits for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// `timeout` of a `batch` processor: so long.
+    Always(Duration),
+    /// Without one: not at all, unless a request was made just before. Until so long after that, what comes goes together: who
+    /// sends little sends at once, who sends much sends large requests.
+    BehindAnother(Duration),
+}
+
+impl Wait {
+    /// What is left of it for what came at `since`, when the request before was made at `before`.
+    pub(crate) fn left(self, since: Instant, before: Option<Instant>) -> Duration {
+        match self {
+            Self::Always(wait) => wait.saturating_sub(since.elapsed()),
+            Self::BehindAnother(wait) => {
+                before.map_or(Duration::ZERO, |before| wait.saturating_sub(before.elapsed()))
+            }
+        }
+    }
 }
 
 /// One end of a pipeline.
@@ -195,7 +219,7 @@ pub enum ExporterSettings {
 
 impl Default for Batch {
     fn default() -> Self {
-        Self { items: 8192, wait: Duration::from_millis(200) }
+        Self { items: 8192, wait: Wait::BehindAnother(Duration::from_millis(50)), most_items: None }
     }
 }
 

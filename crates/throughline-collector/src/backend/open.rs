@@ -38,6 +38,7 @@ impl Opened {
         fs: Arc<dyn Fs>,
     ) -> Result<Self, StartError> {
         let (path, store_dir, journal_dir) = (folder.path().to_path_buf(), folder.store(), folder.journal());
+        let receivers = folder.receivers()?;
         let config = config.clone();
         blocking(move || {
             let options = StoreOptions {
@@ -53,6 +54,7 @@ impl Opened {
             let feeds = build::feeds(&topology);
             let keep = Keep::recovered(journal.clone(), Arc::clone(&store), path, bounds, feeds, &recovery);
             let built = build::build(&topology, &journal, &keep, &config);
+            built.report(&receivers);
             let ledger = built.books(&journal);
             Ok(Self { store, journal, keep, built, ledger })
         })

@@ -7,10 +7,13 @@
 use std::collections::BTreeMap;
 
 use throughline_journal::{Position, ReadError, ReadRecord, Reader};
-use throughline_otlp::{Attributes, Choice, Signal, TraceId, select_traces_annotated, select_traces_around};
+use throughline_otlp::{
+    Attributes, Choice, OfPart, Signal, TraceId, select_traces_annotated, select_traces_around,
+};
 use throughline_sampling::decision::{Reason, Verdict};
 use throughline_semconv::own::SAMPLING_REASON;
 
+use super::cut::cut;
 use super::queue::Unit;
 use crate::sampler::keys::Parts;
 use crate::sampler::record::{Decided, reason_text};
@@ -48,33 +51,65 @@ pub(crate) struct Request {
     pub(crate) items: u64,
 }
 
-/// When a request is full. One accepted request's part is never cut in two, so it may be larger by that.
+/// When a request is full: it goes, and what would make it larger than it may be begins the next.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Full {
     pub(crate) items: u64,
     pub(crate) bytes: usize,
+    /// More than these are never in one request. More than `bytes` only if there is a single item that large.
+    pub(crate) most_items: u64,
+}
+
+impl Full {
+    pub(super) fn is_reached(&self, items: u64, bytes: usize) -> bool {
+        items >= self.items || bytes >= self.bytes
+    }
+
+    pub(super) fn is_exceeded(&self, items: u64, bytes: usize) -> bool {
+        items > self.most_items || bytes > self.bytes
+    }
 }
 
 /// A record that is gone or damaged: what stood in it cannot be sent any more.
 #[derive(Debug, thiserror::Error)]
 #[error("record at {position}: {why}")]
 pub(crate) struct Gone {
-    pub(crate) position: u64,
-    pub(crate) why: String,
+    pub(super) position: u64,
+    pub(super) why: String,
 }
 
-/// What reading back came to.
+/// What reading back came to, and how far it has come: who is told [`Unreadable`] tries again with the same, and nothing is
+/// handed over twice.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    pub(crate) gone: Vec<Gone>,
+    /// Records that cannot be had, and why.
+    gone: BTreeMap<u64, String>,
+    /// What stands in records before this position has been handed over.
+    pub(super) from: u64,
 }
 
 /// A disk that does not answer now; asked again it may.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the journal at {position}: {why}")]
 pub(crate) struct Unreadable {
-    position: u64,
-    why: String,
+    pub(super) position: u64,
+    pub(super) why: String,
+}
+
+impl Outcome {
+    fn gone(&mut self, position: u64, why: &dyn std::fmt::Display) {
+        self.gone.insert(position, why.to_string());
+    }
+
+    /// Nobody asks for this record any more.
+    pub(crate) fn give_up(&mut self, Unreadable { position, why }: Unreadable) {
+        self.gone.insert(position, why);
+    }
+
+    /// Records that cannot be had.
+    pub(crate) fn into_gone(self) -> impl Iterator<Item = Gone> {
+        self.gone.into_iter().map(|(position, why)| Gone { position, why })
+    }
 }
 
 /// Reads back what these decisions of a pipeline keep and hands over the requests that makes, each at most a little larger
@@ -85,21 +120,27 @@ pub(crate) fn read_back(
     reasons: Reasons,
     units: &[Unit],
     full: Full,
+    outcome: &mut Outcome,
     emit: &mut dyn FnMut(Request),
-) -> Result<Outcome, Unreadable> {
-    let mut outcome = Outcome::default();
-    let mut filling = Filling { full, request: None };
-    let wanted = Wanted::read(journal, pipeline, reasons, units, &mut outcome)?;
-    for (position, traces) in &wanted.records {
+) -> Result<(), Unreadable> {
+    let mut filling = Filling { full, request: None, before: 0 };
+    let wanted = Wanted::read(journal, pipeline, reasons, units, outcome)?;
+    for (position, traces) in wanted.records.range(outcome.from..) {
         if wanted.add_parts(&mut filling, journal, *position, traces, emit) {
             continue;
         }
-        if let Some(record) = read(journal, *position, &mut outcome)? {
-            wanted.add(&mut filling, &record, traces, &mut outcome, emit);
+        match read(journal, *position, outcome) {
+            Ok(None) => {}
+            Ok(Some(record)) => wanted.add(&mut filling, &record, traces, outcome, emit),
+            Err(error) => {
+                filling.finish(emit);
+                outcome.from = *position;
+                return Err(error);
+            }
         }
     }
     filling.finish(emit);
-    Ok(outcome)
+    Ok(())
 }
 
 /// A trace, and which of the reasons holds for it.
@@ -128,7 +169,7 @@ impl Wanted {
             match Decided::decode(record.payload) {
                 Ok(decided) if decided.pipeline == pipeline => wanted.add_decided(decided, reasons),
                 Ok(_) => {}
-                Err(error) => outcome.gone.push(Gone { position: unit.position, why: error.to_string() }),
+                Err(error) => outcome.gone(unit.position, &error),
             }
         }
         wanted.records.values_mut().for_each(|traces| traces.sort_unstable());
@@ -221,7 +262,7 @@ impl Wanted {
         let body = filling.body(Signal::Traces);
         match select_traces_annotated(record.payload, &mut choose, body) {
             Ok(items) => filling.added(items as u64, emit),
-            Err(error) => outcome.gone.push(Gone { position: record.position.0, why: error.to_string() }),
+            Err(error) => outcome.gone(record.position.0, &error),
         }
     }
 }
@@ -263,17 +304,20 @@ impl Perhaps {
     }
 }
 
-/// The record at a position; `None` if it is gone, which is noted.
+/// The record at a position; `None` if it is gone, which is noted, or was given up.
 pub(super) fn read<'r>(
     journal: &'r mut Reader,
     position: u64,
     outcome: &mut Outcome,
 ) -> Result<Option<ReadRecord<'r>>, Unreadable> {
+    if outcome.gone.contains_key(&position) {
+        return Ok(None);
+    }
     match journal.read(Position(position)) {
         Ok(record) => Ok(Some(record)),
         Err(error @ ReadError::Io { .. }) => Err(Unreadable { position, why: error.to_string() }),
         Err(error) => {
-            outcome.gone.push(Gone { position, why: error.to_string() });
+            outcome.gone(position, &error);
             Ok(None)
         }
     }
@@ -283,26 +327,44 @@ pub(super) fn read<'r>(
 struct Filling {
     full: Full,
     request: Option<Request>,
+    /// Bytes of it, before what is being appended.
+    before: usize,
 }
 
 impl Filling {
     /// Where to append the next items; then they are to be [`added`](Self::added).
     fn body(&mut self, signal: Signal) -> &mut Vec<u8> {
-        &mut self.request.get_or_insert_with(|| Request { signal, body: Vec::new(), items: 0 }).body
+        let request = self.request.get_or_insert_with(|| Request { signal, body: Vec::new(), items: 0 });
+        self.before = request.body.len();
+        &mut request.body
     }
 
     /// So many items were appended, perhaps none.
     fn added(&mut self, items: u64, emit: &mut dyn FnMut(Request)) {
         let Some(request) = &mut self.request else { return };
+        if self.before > 0 && self.full.is_exceeded(request.items + items, request.body.len()) {
+            let body = request.body.split_off(self.before);
+            let next = Request { body, items: 0, ..*request };
+            emit(std::mem::replace(request, next));
+        }
         request.items += items;
-        if request.items >= self.full.items || request.body.len() >= self.full.bytes {
+        let (items, bytes) = (request.items, request.body.len());
+        if self.full.is_reached(items, bytes) || self.full.is_exceeded(items, bytes) {
             self.finish(emit);
         }
     }
 
     fn finish(&mut self, emit: &mut dyn FnMut(Request)) {
-        if let Some(request) = self.request.take().filter(|request| !request.body.is_empty()) {
-            emit(request);
+        let Some(request) = self.request.take().filter(|request| !request.body.is_empty()) else { return };
+        if !self.full.is_exceeded(request.items, request.body.len()) {
+            return emit(request);
+        }
+        match cut(&request.body, self.full.most_items, self.full.bytes) {
+            Ok(parts) => parts.into_iter().for_each(|OfPart { request: body, items, .. }| {
+                emit(Request { body, items: items as u64, ..request });
+            }),
+            // What was selected can be read.
+            Err(_) => emit(request),
         }
     }
 }

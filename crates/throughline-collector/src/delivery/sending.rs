@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::{Delivery, read_back};
 use crate::export::retry::{Backoff, Next};
 use crate::export::{Body, Outcome, Rejected};
+use crate::log::is_worth_a_line;
 
 /// Where requests go.
 pub(crate) trait Destination: Send + Sync + 'static {
@@ -121,18 +122,26 @@ async fn send<D: Destination>(delivery: &Delivery, destination: &D, request: Req
     }
 }
 
-fn accepted(delivery: &Delivery, items: u64, rejected: Rejected) {
+pub(super) fn accepted(delivery: &Delivery, items: u64, rejected: Rejected) {
     let Rejected { items: lost, why } = rejected;
     delivery.counts().sent.fetch_add(items.saturating_sub(lost), Ordering::Relaxed);
     if lost > 0 || !why.is_empty() {
         delivery.counts().refused.fetch_add(lost, Ordering::Relaxed);
-        tracing::warn!(exporter = delivery.name(), rejected = lost, why, "said by the backend");
+        let before = delivery.counts().remarks.fetch_add(1, Ordering::Relaxed);
+        if is_worth_a_line(before) {
+            let (exporter, answers) = (delivery.name(), before + 1);
+            tracing::warn!(exporter, rejected = lost, why, answers, "said by the backend");
+        }
     }
 }
 
-fn lost(delivery: &Delivery, items: u64, why: &str) {
+pub(super) fn lost(delivery: &Delivery, items: u64, why: &str) {
     delivery.counts().refused.fetch_add(items, Ordering::Relaxed);
-    tracing::error!(exporter = delivery.name(), items, why, "a request is dropped");
+    let before = delivery.counts().dropped_requests.fetch_add(1, Ordering::Relaxed);
+    if is_worth_a_line(before) {
+        let (exporter, dropped) = (delivery.name(), before + 1);
+        tracing::error!(exporter, items, why, dropped, "a request is dropped");
+    }
 }
 
 /// A number in [0, 1) for the jitter, from the standard library's randomly seeded hasher.

@@ -9,8 +9,9 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use throughline_journal::Reader;
-use throughline_otlp::Signal;
+use throughline_otlp::{OfPart, Signal};
 
+use super::cut::cut;
 use super::queue::Unit;
 use super::read_back::{Full, Outcome, Unreadable, read};
 use super::sending::Request;
@@ -62,33 +63,43 @@ impl Held {
     }
 }
 
-/// Hands over the requests that these units make, each at most a little larger than `full`. What is held is not copied.
+/// Hands over the requests that these units make. What is held is not copied, unless it is cut.
 pub(super) fn gather(
     journal: &mut Reader,
     signal: Signal,
     units: &[Taken],
     full: Full,
+    outcome: &mut Outcome,
     emit: &mut dyn FnMut(Request),
-) -> Result<Outcome, Unreadable> {
-    let mut outcome = Outcome::default();
+) -> Result<(), Unreadable> {
     let mut filling = Filling::default();
-    for Taken { unit, here } in units {
-        match here {
-            Some(request) => filling.add(request.clone()),
-            None => match read(journal, unit.position, &mut outcome)? {
-                Some(record) => filling.add(Bytes::copy_from_slice(record.payload)),
-                None => continue,
+    let mut ended = Ok(());
+    let from = outcome.from;
+    for Taken { unit, here } in units.iter().skip_while(|taken| taken.unit.position < from) {
+        let request = match here {
+            Some(request) => request.clone(),
+            None => match read(journal, unit.position, outcome) {
+                Ok(Some(record)) => Bytes::copy_from_slice(record.payload),
+                Ok(None) => continue,
+                Err(error) => {
+                    outcome.from = unit.position;
+                    ended = Err(error);
+                    break;
+                }
             },
+        };
+        if full.is_exceeded(filling.items + unit.items, filling.bytes + request.len()) {
+            filling.finish(signal, emit);
         }
-        filling.items += unit.items;
-        if filling.items >= full.items || filling.bytes >= full.bytes {
-            emit(std::mem::take(&mut filling).into_request(signal));
+        filling.add(request, unit.items);
+        if full.is_exceeded(filling.items, filling.bytes) {
+            filling.finish_in_parts(signal, full, emit);
+        } else if full.is_reached(filling.items, filling.bytes) {
+            filling.finish(signal, emit);
         }
     }
-    if filling.bytes > 0 {
-        emit(filling.into_request(signal));
-    }
-    Ok(outcome)
+    filling.finish(signal, emit);
+    ended
 }
 
 /// The request being filled.
@@ -100,13 +111,30 @@ struct Filling {
 }
 
 impl Filling {
-    fn add(&mut self, part: Bytes) {
+    fn add(&mut self, part: Bytes, items: u64) {
         self.bytes += part.len();
+        self.items += items;
         self.parts.push(part);
     }
 
-    fn into_request(self, signal: Signal) -> Request {
-        Request { signal, body: self.parts.into_iter().collect(), items: self.items }
+    fn finish(&mut self, signal: Signal, emit: &mut dyn FnMut(Request)) {
+        let Self { parts, bytes, items } = std::mem::take(self);
+        if bytes > 0 {
+            emit(Request { signal, body: parts.into_iter().collect(), items });
+        }
+    }
+
+    /// Of one accepted request that is larger than any may be that goes out.
+    fn finish_in_parts(&mut self, signal: Signal, full: Full, emit: &mut dyn FnMut(Request)) {
+        let parts = |request: &Bytes| cut(request, full.most_items, full.bytes);
+        match self.parts.iter().map(parts).collect::<Result<Vec<_>, _>>() {
+            Ok(parts) => parts.into_iter().flatten().for_each(|OfPart { request, items, .. }| {
+                emit(Request { signal, body: request.into(), items: items as u64 });
+            }),
+            // What was accepted can be read.
+            Err(_) => return self.finish(signal, emit),
+        }
+        *self = Self::default();
     }
 }
 

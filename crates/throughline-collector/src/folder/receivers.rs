@@ -4,6 +4,11 @@
 use super::{Folder, FolderError, MANIFEST, read_manifest, write_manifest};
 
 impl Folder {
+    /// The names of all receivers that ever had one, by number.
+    pub(crate) fn receivers(&self) -> Result<Vec<String>, FolderError> {
+        read_manifest(&self.path.join(MANIFEST)).map(|manifest| manifest.receivers)
+    }
+
     /// The number of each of these receivers, in their order. New names are written down before this returns.
     pub(crate) fn number_receivers<'n>(
         &self,

@@ -8,7 +8,7 @@ use throughline_store::{Ingest, StoreError};
 
 use super::{Keep, RETRY_EVERY, Stop};
 use crate::delivery::queue::Unit;
-use crate::delivery::read_back::{self, Full, Reasons, read_back};
+use crate::delivery::read_back::{self, Full, Outcome, Reasons, read_back};
 use crate::pipeline::{Content, Durable, Step};
 
 impl Keep {
@@ -93,15 +93,18 @@ impl Keep {
     /// two parts of one position.
     fn ingest_kept(&self, position: u64, arrived: UnixNanos) {
         let unit = Unit { position, needs_from: position, items: 1 };
-        let whole = Full { items: u64::MAX, bytes: usize::MAX };
+        let whole = Full { items: u64::MAX, bytes: usize::MAX, most_items: u64::MAX };
         let mut request = Vec::new();
         for pipeline in &self.feeds.kept {
             let mut emit = |mut part: read_back::Request| request.append(&mut part.body);
-            let mut journal = self.journal.reader(0);
-            match read_back(&mut journal, pipeline, Reasons::Said, &[unit], whole, &mut emit) {
-                Ok(outcome) => outcome.gone.iter().for_each(|gone| self.quarantine(gone)),
-                Err(error) => self.quarantine(&error),
+            let (mut journal, mut outcome) = (self.journal.reader(0), Outcome::default());
+            // One record that the disk does not give costs what stood in it, not what stands beside it.
+            while let Err(record) =
+                read_back(&mut journal, pipeline, Reasons::Said, &[unit], whole, &mut outcome, &mut emit)
+            {
+                outcome.give_up(record);
             }
+            outcome.into_gone().for_each(|gone| self.quarantine(&gone));
         }
         if request.is_empty() {
             self.kept(position, Vec::new());

@@ -27,11 +27,12 @@ use super::record::Decided;
 use super::{Build, Form, Sampler};
 use crate::build::restore;
 use crate::delivery::queue::Unit;
-use crate::delivery::read_back::{Full, Reasons, Source, read_back};
+use crate::delivery::read_back::{self, Full, Reasons, Source, read_back};
 use crate::delivery::{self, Delivery};
 use crate::export::retry::RetrySettings;
 use crate::lines::Lines;
 use crate::outlet::Outlet;
+use crate::topology::Wait;
 
 const PIPELINE: &str = "traces";
 const WAIT: Duration = Duration::from_secs(2);
@@ -97,8 +98,9 @@ fn settings() -> delivery::Settings {
         name: "traces/otlp".to_owned(),
         source: Source::Kept { pipeline: PIPELINE.to_owned(), reasons: Reasons::Unsaid },
         batch_items: 10,
+        most_items: u64::MAX,
         batch_bytes: 1 << 20,
-        batch_wait: Duration::ZERO,
+        batch_wait: Wait::Always(Duration::ZERO),
         in_flight: 1,
         retry: RetrySettings::default(),
     }
@@ -192,10 +194,11 @@ impl Life {
     fn export(&mut self, sink_is_up: bool, model: &mut Model) {
         let units = self.delivery.take_now();
         let mut requests = Vec::new();
-        let full = Full { items: 10, bytes: 1 << 20 };
+        let full = Full { items: 10, bytes: 1 << 20, most_items: u64::MAX };
         let mut emit = |request| requests.push(request);
         let mut journal = self.journal.reader(0);
-        let read = read_back(&mut journal, PIPELINE, Reasons::Unsaid, &units, full, &mut emit);
+        let mut outcome = read_back::Outcome::default();
+        let read = read_back(&mut journal, PIPELINE, Reasons::Unsaid, &units, full, &mut outcome, &mut emit);
         if !sink_is_up || read.is_err() {
             return self.delivery.put_back(&units);
         }

@@ -12,7 +12,9 @@ use super::requests::{partly_invalid, trace, traces};
 use super::*;
 use crate::export::file::{Existing, FileFormat, FileSettings, Folder};
 use crate::export::retry::RetrySettings;
-use crate::topology::{Batch, End, Exporter, ExporterSettings, Pipeline, Receiver, Server, Topology, Web};
+use crate::topology::{
+    Batch, End, Exporter, ExporterSettings, Pipeline, Receiver, Server, Topology, Wait, Web,
+};
 
 /// A receiver that pipelines feed on, by its name.
 fn receiver(name: &str) -> Receiver {
@@ -43,7 +45,7 @@ fn into_file(name: &str, receiver: u16, path: &Path) -> Pipeline {
         division: Default::default(),
         memory: None,
         // Nothing goes before the end.
-        batch: Batch { items: u64::MAX, wait: Duration::from_secs(3600) },
+        batch: Batch { items: u64::MAX, wait: Wait::Always(Duration::from_secs(3600)), most_items: None },
         ends: vec![End::Exporter(Box::new(file))],
     }
 }

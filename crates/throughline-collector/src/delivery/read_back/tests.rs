@@ -11,6 +11,7 @@ use throughline_sampling::decision::{Decision, Trigger};
 use throughline_sampling::facts::TraceFacts;
 
 use super::*;
+use crate::delivery::tests::full;
 use crate::sampler::keys;
 use crate::sampler::tests::plan;
 
@@ -91,20 +92,33 @@ impl Scene {
     }
 
     fn read_back(&self, reasons: Reasons) -> (Vec<Request>, Vec<u64>) {
-        let (mut requests, full) = (Vec::new(), Full { items: 7, bytes: 1 << 20 });
+        let (mut requests, mut outcome) = (Vec::new(), Outcome::default());
+        self.try_read_back(reasons, &mut outcome, &mut requests).unwrap();
+        (requests, outcome.into_gone().map(|gone| gone.position).collect())
+    }
+
+    fn try_read_back(
+        &self,
+        reasons: Reasons,
+        outcome: &mut Outcome,
+        requests: &mut Vec<Request>,
+    ) -> Result<(), Unreadable> {
+        let full = full(7, 1 << 20);
         let (mut reader, mut emit) = (self.journal.reader(0), |request| requests.push(request));
-        let outcome = read_back(&mut reader, "traces", reasons, &[self.decided], full, &mut emit);
-        (requests, outcome.unwrap().gone.iter().map(|gone| gone.position).collect())
+        read_back(&mut reader, "traces", reasons, &[self.decided], full, outcome, &mut emit)
+    }
+
+    /// How many kept spans a request holds.
+    fn kept_in(&self, position: u64) -> u64 {
+        let record = self.journal.read(Position(position)).unwrap();
+        let is_odd = |facts: &&TraceFacts| facts.trace.bytes()[15] % 2 == 1;
+        let facts = plan().scan(&record.payload).unwrap();
+        facts.iter().filter(is_odd).map(|facts| u64::from(facts.spans)).sum()
     }
 
     /// How many of the requests hold kept spans.
     fn holding(&self) -> usize {
-        let kept = |position: &&u64| {
-            let record = self.journal.read(Position(**position)).unwrap();
-            let is_odd = |facts: &TraceFacts| facts.trace.bytes()[15] % 2 == 1;
-            plan().scan(&record.payload).unwrap().iter().any(is_odd)
-        };
-        self.requests.iter().filter(kept).count()
+        self.requests.iter().filter(|position| self.kept_in(**position) > 0).count()
     }
 
     /// How many of the requests are read in parts.
@@ -112,7 +126,7 @@ impl Scene {
         let (mut reader, mut outcome) = (self.journal.reader(0), Outcome::default());
         let wanted =
             Wanted::read(&mut reader, "traces", Reasons::Unsaid, &[self.decided], &mut outcome).unwrap();
-        let mut filling = Filling { full: Full { items: 1, bytes: 1 }, request: None };
+        let mut filling = Filling { full: full(1, 1), request: None, before: 0 };
         let mut in_parts = |(position, traces): &(&u64, &Vec<Kept>)| {
             wanted.add_parts(&mut filling, &mut reader, **position, traces, &mut |_| ())
         };
@@ -134,7 +148,7 @@ fn parts_are_what_the_whole_gives() {
         assert_eq!(scene.in_parts(), 0, "an earlier process wrote them");
         assert_eq!(in_parts, [Reasons::Unsaid, Reasons::Said].map(|reasons| scene.read_back(reasons)));
         assert!(in_parts[0].1.is_empty());
-        spans += in_parts[0].0.iter().map(|request| request.items).sum::<u64>();
+        spans += items(&in_parts[0].0);
     }
     assert!(spans > 1000, "{spans}");
 }
@@ -159,6 +173,72 @@ fn a_kept_span_that_is_not_what_was_written_is_said() {
     });
     let (after, gone) = scene.read_back(Reasons::Unsaid);
     assert_eq!(gone, [damaged]);
-    let items = |requests: &[Request]| requests.iter().map(|request| request.items).sum::<u64>();
     assert!(items(&after) < items(&before));
+}
+
+/// Spans of all requests.
+fn items(requests: &[Request]) -> u64 {
+    requests.iter().map(|request| request.items).sum()
+}
+
+#[test]
+fn a_disk_that_does_not_answer_is_asked_again_and_nothing_is_handed_over_twice() {
+    for seed in 0..20 {
+        let (fs, mut random) = (SimFs::new(seed), Random::new(seed));
+        let mut scene = Scene::new(&fs, &mut random);
+        // Records that an earlier process wrote are read whole: whatever of one is bad is met.
+        scene.journal = open(&SimFs::new(seed));
+        scene.journal = open(&fs);
+        let (all, _) = scene.read_back(Reasons::Unsaid);
+        let Some(bad) = scene.requests.iter().rev().find(|position| scene.kept_in(**position) > 0) else {
+            continue;
+        };
+        let before = items(&all) - scene.kept_in(*bad);
+        let at = (bad & u64::from(u32::MAX)) + 70;
+        fs.make_unreadable(Path::new("/journal/segment-00000000.tlj"), at..at + 1);
+        let (mut requests, mut outcome) = (Vec::new(), Outcome::default());
+        for _ in 0..3 {
+            let record = scene.try_read_back(Reasons::Unsaid, &mut outcome, &mut requests).unwrap_err();
+            assert_eq!(record.position, *bad);
+        }
+        assert_eq!(items(&requests), before, "seed {seed}");
+        let record = scene.try_read_back(Reasons::Unsaid, &mut outcome, &mut requests).unwrap_err();
+        outcome.give_up(record);
+        scene.try_read_back(Reasons::Unsaid, &mut outcome, &mut requests).unwrap();
+        assert_eq!(items(&requests), before, "nothing that is kept stands behind it");
+        assert_eq!(outcome.into_gone().map(|gone| gone.position).collect::<Vec<_>>(), [*bad]);
+    }
+}
+
+#[test]
+fn nothing_goes_out_that_is_larger_than_it_may_be() {
+    for seed in 0..20 {
+        let (fs, mut random) = (SimFs::new(seed), Random::new(seed));
+        let scene = Scene::new(&fs, &mut random);
+        let (all, _) = scene.read_back(Reasons::Unsaid);
+        for (bytes, most_items) in [(4000, u64::MAX), (1 << 20, 3), (4000, 3)] {
+            let (mut requests, mut outcome) = (Vec::new(), Outcome::default());
+            let (mut reader, mut emit) = (scene.journal.reader(0), |request| requests.push(request));
+            let full = Full { items: 1000, bytes, most_items };
+            let reasons = Reasons::Unsaid;
+            read_back(&mut reader, "traces", reasons, &[scene.decided], full, &mut outcome, &mut emit)
+                .unwrap();
+            assert_eq!(spans(&requests), spans(&all), "seed {seed}");
+            for request in &requests {
+                let least = request.items == 1;
+                // A name has 3,000 bytes at most; what is around spans comes on top.
+                assert!(least || (request.items <= most_items && request.body.len() <= bytes + 200));
+            }
+        }
+    }
+}
+
+/// Every span of all requests, in order.
+fn spans(requests: &[Request]) -> Vec<(TraceId, usize)> {
+    let of = |request: &Request| {
+        let spans = throughline_otlp::decode_traces(&request.body).unwrap();
+        assert_eq!(spans.len() as u64, request.items);
+        spans
+    };
+    requests.iter().flat_map(of).map(|span| (span.trace_id, span.name.len())).collect()
 }

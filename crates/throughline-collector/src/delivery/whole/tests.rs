@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use throughline_journal::sim::SimFs;
 use throughline_journal::{Journal, Options, Record, RecordKind};
+use throughline_otlp::decode_traces;
+use throughline_otlp::json::to_protobuf;
 
 use super::*;
+use crate::delivery::tests::full;
 
 fn unit(position: u64) -> Unit {
     Unit { position, needs_from: position, items: 2 }
@@ -52,25 +55,25 @@ fn gathered(held: &[bool], full: Full) -> (Vec<(Vec<u8>, u64)>, usize) {
         })
         .collect();
     let mut requests = Vec::new();
-    let outcome = gather(&mut journal.reader(0), Signal::Traces, &taken, full, &mut |request| {
-        requests.push((request.body.joined().to_vec(), request.items));
-    });
-    (requests, outcome.unwrap().gone.len())
+    let mut outcome = Outcome::default();
+    let mut emit = |request: Request| requests.push((request.body.joined().to_vec(), request.items));
+    gather(&mut journal.reader(0), Signal::Traces, &taken, full, &mut outcome, &mut emit).unwrap();
+    (requests, outcome.into_gone().count())
 }
 
 #[test]
 fn held_or_read_back_it_is_the_same_request() {
     let one = |number: u8| vec![number; 3];
-    let alone = Full { items: 1, bytes: 1000 };
+    let alone = full(1, 1000);
     let check = |held: &[bool], full, bodies: &[Vec<u8>]| {
         let expected = bodies.iter().map(|body| (body.clone(), 2 * (body.len() as u64 / 3))).collect();
         assert_eq!(gathered(held, full), (expected, 0), "{held:?} {full:?}");
     };
     for held in [[true, true, true], [false, false, false], [true, false, true], [false, true, false]] {
         check(&held, alone, &[one(0), one(1), one(2)]);
-        check(&held, Full { items: 4, bytes: 1000 }, &[[one(0), one(1)].concat(), one(2)]);
-        check(&held, Full { items: 100, bytes: 6 }, &[[one(0), one(1)].concat(), one(2)]);
-        check(&held, Full { items: 100, bytes: 1000 }, &[[one(0), one(1), one(2)].concat()]);
+        check(&held, full(4, 1000), &[[one(0), one(1)].concat(), one(2)]);
+        check(&held, full(100, 6), &[[one(0), one(1)].concat(), one(2)]);
+        check(&held, full(100, 1000), &[[one(0), one(1), one(2)].concat()]);
     }
     check(&[], alone, &[]);
 }
@@ -82,10 +85,10 @@ fn what_is_gone_is_said_and_the_rest_is_sent() {
     let gone = Taken { unit: unit(1 << 20), here: None };
     let here = Taken { unit: unit(1 << 21), here: Some(request(1, 3)) };
     let mut requests = Vec::new();
-    let full = Full { items: 100, bytes: 1000 };
-    let mut emit = |request| requests.push(request);
-    let outcome = gather(&mut journal.reader(0), Signal::Logs, &[gone, here], full, &mut emit).unwrap();
-    assert_eq!(outcome.gone.iter().map(|gone| gone.position).collect::<Vec<_>>(), [1 << 20]);
+    let full = full(100, 1000);
+    let (mut outcome, mut emit) = (Outcome::default(), |request| requests.push(request));
+    gather(&mut journal.reader(0), Signal::Logs, &[gone, here], full, &mut outcome, &mut emit).unwrap();
+    assert_eq!(outcome.into_gone().map(|gone| gone.position).collect::<Vec<_>>(), [1 << 20]);
     assert_eq!(requests, [Request { signal: Signal::Logs, body: request(1, 3).into(), items: 2 }]);
 }
 
@@ -95,10 +98,76 @@ fn what_is_held_is_not_copied() {
         Journal::open(Arc::new(SimFs::new(1)), Path::new("/journal"), Options::default()).unwrap();
     let body = request(1, 64);
     let taken = [8, 16].map(|position| Taken { unit: unit(position), here: Some(body.clone()) });
-    let full = Full { items: 4, bytes: 1000 };
+    let full = full(4, 1000);
     let mut emit = |request: Request| {
         let pieces: Vec<_> = request.body.pieces().iter().map(|piece| piece.as_ptr()).collect();
         assert_eq!(pieces, [body.as_ptr(); 2]);
     };
-    gather(&mut journal.reader(0), Signal::Traces, &taken, full, &mut emit).unwrap();
+    gather(&mut journal.reader(0), Signal::Traces, &taken, full, &mut Outcome::default(), &mut emit).unwrap();
+}
+
+#[test]
+fn a_disk_that_does_not_answer_is_asked_again_and_nothing_is_handed_over_twice() {
+    let fs = SimFs::new(1);
+    let (journal, _) =
+        Journal::open(Arc::new(fs.clone()), Path::new("/journal"), Options::default()).unwrap();
+    let append =
+        |number: u8| journal.append_wait(Record::new(RecordKind::Spans, 0, vec![number; 3])).unwrap().0;
+    let positions: Vec<u64> = (0..5).map(append).collect();
+    let taken: Vec<Taken> =
+        positions.iter().map(|position| Taken { unit: unit(*position), here: None }).collect();
+    let bad = positions[3] & u64::from(u32::MAX);
+    fs.make_unreadable(Path::new("/journal/segment-00000000.tlj"), bad..bad + 1);
+    let (mut requests, full) = (Vec::new(), full(4, 1000));
+    let (mut reader, mut outcome) = (journal.reader(0), Outcome::default());
+    let mut emit = |request: Request| requests.push((request.body.joined().to_vec(), request.items));
+    let mut ask =
+        |outcome: &mut Outcome| gather(&mut reader, Signal::Traces, &taken, full, outcome, &mut emit);
+    for _ in 0..3 {
+        assert_eq!(ask(&mut outcome).unwrap_err().position, positions[3]);
+    }
+    let given_up = ask(&mut outcome).unwrap_err();
+    outcome.give_up(given_up);
+    ask(&mut outcome).unwrap();
+    assert_eq!(requests, [(vec![0, 0, 0, 1, 1, 1], 4), (vec![2; 3], 2), (vec![4; 3], 2)]);
+    assert_eq!(outcome.into_gone().map(|gone| gone.position).collect::<Vec<_>>(), [positions[3]]);
+}
+
+/// Spans with names of these lengths.
+fn spans(names: &[usize]) -> Bytes {
+    let span = |length: &usize| {
+        let (id, name) = ("0af7651916cd43dd8448eb211c80319c", "x".repeat(*length));
+        format!(r#"{{"traceId":"{id}","spanId":"00000000000000aa","name":"{name}"}}"#)
+    };
+    let spans = names.iter().map(span).collect::<Vec<_>>().join(",");
+    let json = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#);
+    to_protobuf(Signal::Traces, json.as_bytes()).unwrap().into()
+}
+
+/// A backend refuses what is too large for it for good: with the small requests that were gathered with it.
+#[test]
+fn nothing_goes_out_that_is_larger_than_it_may_be() {
+    let journal = crate::delivery::tests::journal();
+    let check = |accepted: &[&[usize]], most_items, expected: &[&[usize]]| {
+        let taken = |(position, names): (u64, &&[usize])| {
+            let unit = Unit { position, needs_from: position, items: names.len() as u64 };
+            Taken { unit, here: Some(spans(names)) }
+        };
+        let taken: Vec<Taken> = (1..).zip(accepted).map(taken).collect();
+        let (mut sent, full) = (Vec::new(), Full { items: 1000, bytes: 1000, most_items });
+        let mut emit = |request: Request| {
+            let spans = decode_traces(&request.body.joined()).unwrap();
+            assert_eq!(spans.len() as u64, request.items);
+            sent.push(spans.iter().map(|span| span.name.len()).collect::<Vec<_>>());
+        };
+        let mut outcome = Outcome::default();
+        gather(&mut journal.reader(0), Signal::Traces, &taken, full, &mut outcome, &mut emit).unwrap();
+        assert_eq!(sent, expected, "{accepted:?}");
+    };
+    check(&[&[100], &[200], &[300]], u64::MAX, &[&[100, 200, 300]]);
+    check(&[&[400], &[700], &[100]], u64::MAX, &[&[400], &[700, 100]]);
+    check(&[&[400], &[300, 400, 500], &[100]], u64::MAX, &[&[400], &[300, 400], &[500], &[100]]);
+    check(&[&[5000], &[100]], u64::MAX, &[&[5000], &[100]]);
+    check(&[&[1, 2], &[3, 4], &[5]], 3, &[&[1, 2], &[3, 4, 5]]);
+    check(&[&[1], &[2, 3, 4, 5, 6]], 2, &[&[1], &[2, 3], &[4, 5], &[6]]);
 }

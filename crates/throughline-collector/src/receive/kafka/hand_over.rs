@@ -10,10 +10,8 @@ use super::rebalance::Shared;
 use super::standing::{Record, Stage, Standing};
 use crate::configuration::Encoding;
 use crate::intake::origin::{Origin, Place, Role};
+use crate::log::is_worth_a_line;
 use crate::refusal::Refusal;
-
-/// Of records that could not be used so many are named one by one, then every thousandth.
-const NAMED: u64 = 10;
 
 /// Whether everything that waited has been taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +103,8 @@ impl Shared {
         standing.tracker.done(offset);
         self.entrance.counters.refuse(refusal.reason());
         let skipped = self.skipped.fetch_add(1, Ordering::Relaxed);
-        if skipped < NAMED || skipped.is_multiple_of(1000) {
-            let (receiver, why) = (self.name(), refusal.message());
+        if is_worth_a_line(skipped) {
+            let (receiver, why, skipped) = (self.name(), refusal.message(), skipped + 1);
             let (topic, partition) = (&*place.topic, place.partition);
             tracing::warn!(receiver, topic, partition, offset, why, skipped, "a record is skipped");
         }
