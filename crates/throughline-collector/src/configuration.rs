@@ -23,6 +23,7 @@ mod quantity;
 mod read;
 mod receivers;
 mod sampling;
+mod scalar;
 mod sending;
 mod service;
 mod source;
@@ -201,7 +202,9 @@ fn read(root: &Node, findings: &Findings) -> Configuration {
     let exporters = sections.read("exporters", exporters::KINDS, exporters::exporter);
     let defined = sections.defined;
     let service = top.required("service").map(|at| service::service(&at));
-    top.unsupported(&["connectors"], "a pipeline's exporters are the end of it; use two pipelines");
+    if let Some(at) = top.get("connectors").filter(|at| !at.entries().is_empty()) {
+        at.error("is not supported: a pipeline's exporters are the end of it; use two pipelines");
+    }
     top.finish();
     let service = service.unwrap_or_else(|| WrittenService::new(findings));
     let mut configuration =

@@ -20,8 +20,10 @@ impl ComponentId {
         if kind.is_empty() || name == Some("") {
             return Err(format!("`{text}` is no id of a component; write type or type/name"));
         }
-        if text.chars().any(char::is_control) || text.len() > 256 {
-            return Err("has an id of more than 256 bytes, or with control characters in it".to_owned());
+        let forbidden = |c: char| c.is_control() || c.is_whitespace() || "$+<=>^`|~".contains(c);
+        if kind.contains(forbidden) || name.is_some_and(|name| name.contains(forbidden)) || text.len() > 256 {
+            let message = "has an id of more than 256 bytes, or with a space, a control character or one of $+<=>^`|~ in it";
+            return Err(message.to_owned());
         }
         Ok(Self { kind: kind.to_owned(), name: name.map(str::to_owned) })
     }

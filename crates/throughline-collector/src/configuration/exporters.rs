@@ -262,7 +262,7 @@ fn debug(at: &At<'_>) -> Option<DebugExporter> {
         at.and_then(|number| u32::try_from(number).ok()).unwrap_or(default)
     };
     let exporter = DebugExporter {
-        verbosity: block.get("verbosity").and_then(|at| at.one_of(&words)).unwrap_or_default(),
+        verbosity: block.get("verbosity").and_then(|at| at.one_of_any_case(&words)).unwrap_or_default(),
         first_each_second: number(&mut block, "sampling_initial", 2),
         then_every: number(&mut block, "sampling_thereafter", 1),
     };

@@ -7,6 +7,7 @@ use super::component::ComponentId;
 use super::node::{Entry, Node, Style, Value};
 use super::problem::Findings;
 use super::quantity;
+use super::scalar::{is_number_or_boolean, whole, whole_double};
 use super::words::{listed, listed_all, nearest};
 
 /// A value where it stands.
@@ -66,9 +67,21 @@ impl<'a> At<'a> {
         }
     }
 
-    /// A list of texts.
+    /// A list of texts; a text by itself is several, with commas between them.
     pub(super) fn texts(&self) -> Vec<String> {
-        self.list().iter().filter_map(At::text).collect()
+        match &self.node.value {
+            Value::Scalar { .. } => self.text().map(|text| split(&text)).unwrap_or_default(),
+            _ => self.list().iter().filter_map(At::text).collect(),
+        }
+    }
+
+    /// As [`At::texts`], each one of a few words.
+    pub(super) fn words<T: Clone>(&self, words: &[(&str, T)]) -> Vec<T> {
+        let known = |text: String| self.known(&text, words, |word, text| word == text);
+        match &self.node.value {
+            Value::Scalar { text, .. } => split(text).into_iter().filter_map(known).collect(),
+            _ => self.list().iter().filter_map(|at| at.one_of(words)).collect(),
+        }
     }
 
     /// A map of freely chosen keys.
@@ -86,8 +99,19 @@ impl<'a> At<'a> {
         }
     }
 
-    /// Text; a number is taken as it was written.
+    /// Text. A number or a boolean is none unless it has quotes: the peer refuses it too.
     pub(super) fn text(&self) -> Option<String> {
+        if let (Value::Scalar { text, style: Style::Plain }, None) = (&self.node.value, &self.node.original)
+            && is_number_or_boolean(text)
+        {
+            self.error(format!("is `{text}`, expected a text: write it in quotes"));
+            return None;
+        }
+        self.written()
+    }
+
+    /// What was written, be it a text or a number.
+    fn written(&self) -> Option<String> {
         if let Some(original) = &self.node.original {
             return Some(original.clone());
         }
@@ -104,9 +128,9 @@ impl<'a> At<'a> {
         }
     }
 
-    /// Text that says something.
+    /// Text that says something; a number is taken as it was written.
     pub(super) fn filled(&self) -> Option<String> {
-        let text = self.text()?;
+        let text = self.written()?;
         if text.is_empty() {
             self.error("is empty, expected a text");
             return None;
@@ -135,7 +159,8 @@ impl<'a> At<'a> {
             (least, most) => format!("a whole number from {least} to {most}"),
         };
         let text = self.plain(&what)?;
-        let number = whole(text).filter(|number| (least..=most).contains(number));
+        let number =
+            whole(text).or_else(|| whole_double(text)).filter(|number| (least..=most).contains(number));
         if number.is_none() {
             self.expected(&what);
         }
@@ -207,11 +232,19 @@ impl<'a> At<'a> {
     }
 
     fn word<T: Clone>(&self, words: &[(&str, T)], equal: impl Fn(&str, &str) -> bool) -> Option<T> {
-        let text = self.text()?;
-        let found = words.iter().find(|(word, _)| equal(word, &text));
+        self.known(&self.written()?, words, equal)
+    }
+
+    fn known<T: Clone>(
+        &self,
+        text: &str,
+        words: &[(&str, T)],
+        equal: impl Fn(&str, &str) -> bool,
+    ) -> Option<T> {
+        let found = words.iter().find(|(word, _)| equal(word, text));
         if found.is_none() {
             let allowed: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            self.error(format!("is `{text}`, expected {}{}", listed(&allowed), nearest(&text, &allowed)));
+            self.error(format!("is `{text}`, expected {}{}", listed(&allowed), nearest(text, &allowed)));
         }
         found.map(|(_, meaning)| meaning.clone())
     }
@@ -351,20 +384,6 @@ fn below(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}::{key}") }
 }
 
-/// `12`, `-3`, `0x10`, `1_000`: what YAML and Go read as a whole number.
-fn whole(text: &str) -> Option<i64> {
-    let digits = text.replace('_', "");
-    let (sign, magnitude) = match digits.strip_prefix('-') {
-        Some(rest) => (-1, rest),
-        None => (1, digits.strip_prefix('+').unwrap_or(&digits)),
-    };
-    if !magnitude.starts_with(|first: char| first.is_ascii_digit()) || text.starts_with('_') {
-        return None;
-    }
-    let (radix, magnitude) = [("0x", 16), ("0o", 8), ("0b", 2)]
-        .iter()
-        .find_map(|(prefix, radix)| magnitude.strip_prefix(prefix).map(|rest| (*radix, rest)))
-        .unwrap_or((10, magnitude));
-    let number = i128::from_str_radix(magnitude, radix).ok()? * sign;
-    i64::try_from(number).ok()
+fn split(text: &str) -> Vec<String> {
+    if text.is_empty() { Vec::new() } else { text.split(',').map(str::to_owned).collect() }
 }

@@ -123,7 +123,8 @@ fn grpc(at: &At<'_>) -> Option<GrpcServer> {
         authenticator: tls::authenticator(&mut block),
         max_message_bytes: block
             .get("max_recv_msg_size_mib")
-            .and_then(|at| at.integer(1, 2047))
+            .and_then(|at| at.integer(0, 2047))
+            .filter(|mib| *mib > 0)
             .map_or(16 * MIB, |mib| mib.unsigned_abs() * MIB),
     };
     if let Some(at) = block.get("transport") {
@@ -146,7 +147,8 @@ fn http(at: &At<'_>) -> Option<HttpServer> {
         cors: block.get("cors").and_then(|at| cors(&at)),
         max_body_bytes: block
             .get("max_request_body_size")
-            .and_then(|at| at.integer(1, 1 << 31))
+            .and_then(|at| at.integer(0, 1 << 31))
+            .filter(|bytes| *bytes > 0)
             .map_or(16 * MIB, i64::unsigned_abs),
         traces_path: url_path(&mut block, "traces_url_path", "/v1/traces"),
         logs_path: url_path(&mut block, "logs_url_path", "/v1/logs"),

@@ -207,18 +207,20 @@ fn uses<'a>(block: &mut Block<'a>, key: &'static str) -> Vec<Use<'a>> {
     uses
 }
 
+const LOG_LEVELS: &[(&str, LogLevel)] = &[
+    ("debug", LogLevel::Debug),
+    ("info", LogLevel::Info),
+    ("warn", LogLevel::Warn),
+    ("error", LogLevel::Error),
+    ("dpanic", LogLevel::Error),
+    ("panic", LogLevel::Error),
+    ("fatal", LogLevel::Error),
+];
+
 fn telemetry<'a>(at: &At<'a>, service: &mut WrittenService<'a>) {
     let Some(mut block) = at.block() else { return };
     if let Some(mut logs) = block.get("logs").and_then(|at| at.block()) {
-        let mut words = vec![
-            ("debug", LogLevel::Debug),
-            ("info", LogLevel::Info),
-            ("warn", LogLevel::Warn),
-            ("error", LogLevel::Error),
-        ];
-        words.extend([("DEBUG", LogLevel::Debug), ("INFO", LogLevel::Info)]);
-        words.extend([("WARN", LogLevel::Warn), ("ERROR", LogLevel::Error)]);
-        service.telemetry.log_level = logs.get("level").and_then(|at| at.one_of(&words));
+        service.telemetry.log_level = logs.get("level").and_then(|at| at.one_of_any_case(LOG_LEVELS));
         logs.without_effect(
             &[
                 "development",
@@ -255,7 +257,8 @@ fn metrics_telemetry<'a>(block: &mut Block<'a>, service: &mut WrittenService<'a>
         ("normal", MetricsLevel::All),
         ("detailed", MetricsLevel::All),
     ];
-    service.telemetry.metrics = block.get("level").and_then(|at| at.one_of(&words)).unwrap_or_default();
+    service.telemetry.metrics =
+        block.get("level").and_then(|at| at.one_of_any_case(&words)).unwrap_or_default();
     block.without_effect(&["views"], "all metrics are always on");
     let address = block.get("address").and_then(|at| Some((at.text_with(HostPort::to_listen)?, at)));
     let readers = block.get("readers").map(|at| at.list()).unwrap_or_default();

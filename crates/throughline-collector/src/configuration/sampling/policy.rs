@@ -121,22 +121,20 @@ fn rule(kind: &str, at: &At<'_>) -> Option<Rule> {
     rule
 }
 
-fn milliseconds(block: &mut Block<'_>, key: &'static str) -> Option<Duration> {
-    block.count(key, 0).map(Duration::from_millis)
-}
-
 fn latency(block: &mut Block<'_>) -> Option<Rule> {
-    let above = milliseconds(block, "threshold_ms");
-    let up_to = milliseconds(block, "upper_threshold_ms").filter(|most| !most.is_zero());
+    let (above, up_to) = (block.get("threshold_ms"), block.get("upper_threshold_ms"));
     if above.is_none() && up_to.is_none() {
         block.at().error("`threshold_ms` is missing");
         return None;
     }
-    Some(Rule::Latency { above: above.unwrap_or_default(), up_to })
+    let milliseconds = |at: At<'_>| at.count(0).map(Duration::from_millis);
+    let above = above.map_or(Some(Duration::ZERO), milliseconds);
+    let up_to = up_to.map_or(Some(Duration::ZERO), milliseconds);
+    Some(Rule::Latency { above: above?, up_to: up_to.filter(|most| !most.is_zero()) })
 }
 
 fn key(block: &mut Block<'_>) -> Option<String> {
-    block.required("key").and_then(|at| at.filled())
+    block.required("key").and_then(|at| at.text().and_then(|_| at.filled()))
 }
 
 fn invert(block: &mut Block<'_>) -> Invert {
@@ -169,7 +167,7 @@ fn probabilistic(block: &mut Block<'_>) -> Option<Rule> {
 fn status_code(block: &mut Block<'_>) -> Option<Rule> {
     let words = [("OK", StatusCode::Ok), ("ERROR", StatusCode::Error), ("UNSET", StatusCode::Unset)];
     let at = block.required("status_codes")?;
-    Some(Rule::StatusCode { codes: at.list().iter().filter_map(|at| at.one_of(&words)).collect() })
+    Some(Rule::StatusCode { codes: at.words(&words) })
 }
 
 fn string_attribute(block: &mut Block<'_>) -> Option<Rule> {

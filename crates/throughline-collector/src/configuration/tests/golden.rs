@@ -192,3 +192,23 @@ fn what_the_peer_starts_with_starts_here_or_is_a_defect() {
         }
     }
 }
+
+/// `recorded.txt`: whether the peer starts, whether we do the same or not, and what stands under `tail_sampling`. Why not, says
+/// RATIONALE.md or the end of the reference.
+#[test]
+fn what_was_recorded_starts_or_is_refused() {
+    let mut wrong = Vec::new();
+    for line in include_str!("recorded.txt").lines() {
+        let (peer, rest) = line.split_at(8);
+        let (same, settings) = rest.split_at(5);
+        let text = format!(
+            "receivers: {{otlp: {{protocols: {{http: }}}}}}\nprocessors: {{tail_sampling: {{{settings}}}}}\nexporters: {{nop: }}\n\
+             service: {{pipelines: {{traces: {{receivers: [otlp], processors: [tail_sampling], exporters: [nop]}}}}}}\n"
+        );
+        let expected = (peer.trim() == "starts") == (same.trim() == "same");
+        if load_all(&[("recorded", &text)]).is_ok() != expected {
+            wrong.push(line);
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n"));
+}
