@@ -78,6 +78,7 @@ mod reasons;
 mod records;
 mod restore;
 mod row;
+mod set_aside;
 mod sets;
 mod slab;
 mod stats;

@@ -14,7 +14,8 @@ use crate::newest::{Item, Match, Newest, candidates, intact, of_slot};
 use crate::query::Query;
 use crate::schema::{kind_of_byte, listed};
 use crate::search::{Hit, Operation, Search};
-use crate::store::{Snapshot, Store};
+use crate::snapshot::Snapshot;
+use crate::store::Store;
 
 /// Everything the store has of a trace.
 #[derive(Clone, Debug, PartialEq, Default)]

@@ -15,6 +15,7 @@
 //!
 //! What it writes to disk is drawn in FORMAT.md.
 
+mod snapshot;
 mod store;
 
 mod attribute;

@@ -13,7 +13,7 @@ use crate::error::StoreError;
 use crate::memory::Slot;
 use crate::query::Query;
 use crate::schema::Terms;
-use crate::store::Snapshot;
+use crate::snapshot::Snapshot;
 
 /// A verified match.
 #[derive(Debug)]

@@ -18,6 +18,7 @@ use crate::folder::Folder;
 use crate::memory::{Memory, Slot};
 use crate::newest::Damage;
 use crate::options::StoreOptions;
+use crate::snapshot::Snapshot;
 use crate::writer::Writer;
 
 /// Kept spans and log records, searchable. All methods take `&self`; share it in an `Arc`.
@@ -53,12 +54,6 @@ struct Shared {
     failed_merges: u64,
     set_aside: Vec<SetAside>,
     set_aside_bytes: u64,
-}
-
-/// What a query reads: fixed at one moment, whatever is committed meanwhile.
-pub(crate) struct Snapshot {
-    pub(crate) chunks: Vec<Arc<Chunk>>,
-    pub(crate) blocks: Vec<Arc<View>>,
 }
 
 impl Store {

@@ -6,14 +6,16 @@ use std::fmt;
 
 use throughline_otlp::{SpanId, TraceId};
 
-use crate::model::NodeId;
+use crate::id::NodeId;
 use crate::time;
 
 mod context;
 mod fold;
 mod rules;
+mod scene;
 
-pub(crate) use rules::{Scene, find};
+pub(crate) use rules::find;
+pub(crate) use scene::Scene;
 
 /// One thing that is wrong or worth knowing, however often it happened at this hop.
 #[derive(Clone, Debug, PartialEq, Eq)]

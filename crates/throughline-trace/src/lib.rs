@@ -17,6 +17,7 @@
 mod assemble;
 pub mod finding;
 pub mod hop;
+mod id;
 pub mod json;
 mod linked;
 mod message;

@@ -1,5 +1,6 @@
 //! The assembled picture of a trace, and what it is assembled from. Data only; how it comes about is elsewhere.
 
+pub use crate::id::NodeId;
 use throughline_otlp::{LogRecord, Span, SpanId, SpanKind, TraceId, UnixNanos};
 
 use crate::finding::Finding;
@@ -74,10 +75,6 @@ pub struct Trace {
     /// The time of the question.
     pub now: UnixNanos,
 }
-
-/// Index of a node in [`Trace::nodes`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(pub usize);
 
 /// A span in its place, or the place of one that was not received.
 #[derive(Clone, Debug)]

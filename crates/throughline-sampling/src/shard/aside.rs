@@ -1,46 +1,38 @@
-//! Undecided traces that are due and wait for what other nodes hold of them: out of the way of those that are due next.
+//! Which undecided traces wait for what other nodes hold of them, by their first record and by when their wait is over.
 
-mod rows;
+use std::collections::BTreeSet;
 
-pub(super) use rows::Aside;
+/// Rows that wait.
+#[derive(Debug, Default)]
+pub(super) struct Aside {
+    /// First record and row.
+    by_first: BTreeSet<(u64, u32)>,
+    /// When the wait is over, and row.
+    by_due: BTreeSet<(u64, u32)>,
+}
 
-use super::row::Flags;
-use super::traces::Traces;
-
-impl Traces {
-    /// An undecided trace waits, until `due` at most.
-    pub(super) fn set_aside(&mut self, slot: u32, due: u64) {
-        let row = self.rows.at_mut(slot);
-        if row.flags.clear(Flags::IN_ROOTS) {
-            self.roots.remove(&mut self.rows, slot);
-        }
-        self.arrivals.remove(&mut self.rows, slot);
-        let row = self.rows.at_mut(slot);
-        row.flags.set(Flags::ASIDE);
-        row.due = due;
-        self.aside.insert(slot, row.first, due);
+impl Aside {
+    pub(super) fn len(&self) -> usize {
+        self.by_first.len()
     }
 
-    /// It is decided next, so its place among the others does not matter. Until when it would have waited, if it did.
-    pub(super) fn bring_back(&mut self, slot: u32) -> Option<u64> {
-        let row = self.rows.at_mut(slot);
-        if !row.flags.clear(Flags::ASIDE) {
-            return None;
-        }
-        let (first, due) = (row.first, row.due);
-        self.aside.remove(slot, first, due);
-        self.arrivals.push_back(&mut self.rows, slot);
-        Some(due)
+    /// The oldest record of a trace that waits.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.by_first.first().map(|(first, _)| *first)
     }
 
-    /// Nobody waits any more.
-    pub(super) fn bring_all_back(&mut self) {
-        while let Some((_, slot)) = self.aside.next() {
-            self.bring_back(slot);
-        }
+    /// When the next wait is over, and whose.
+    pub(super) fn next(&self) -> Option<(u64, u32)> {
+        self.by_due.first().copied()
     }
 
-    pub(super) fn undecided(&self) -> usize {
-        self.arrivals.len() + self.aside.len()
+    pub(super) fn insert(&mut self, slot: u32, first: u64, due: u64) {
+        self.by_first.insert((first, slot));
+        self.by_due.insert((due, slot));
+    }
+
+    pub(super) fn remove(&mut self, slot: u32, first: u64, due: u64) {
+        self.by_first.remove(&(first, slot));
+        self.by_due.remove(&(due, slot));
     }
 }

@@ -6,7 +6,7 @@ use throughline_otlp::model::Link;
 use throughline_otlp::{Span, SpanId, TraceId, Value};
 use throughline_semconv::{attribute, header, own};
 
-use super::rules::Scene;
+use super::scene::Scene;
 use super::{Cause, Finding, FindingKind, Hop};
 use crate::hop::{self, HopKey};
 use crate::message::Origin;

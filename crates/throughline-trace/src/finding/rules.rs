@@ -2,29 +2,19 @@
 
 use std::collections::HashSet;
 
-use throughline_otlp::{Span, SpanId, SpanKind, TraceId, Value};
+use throughline_otlp::{Span, SpanId, SpanKind, Value};
 use throughline_semconv::own;
 
+use super::scene::Scene;
 use super::{Finding, FindingKind, Hop, context, fold};
 use crate::hop;
-use crate::message::Messages;
-use crate::model::{Neighbour, Node, NodeId, NodeKind, State};
+use crate::model::{Node, NodeKind, State};
 
 /// A span that starts this long after its parent ended, with no queue in between, continues a context that somebody
 /// kept and used again.
 const STALE_AFTER_NANOS: i128 = 600 * 1_000_000_000;
 /// Differences between two machines' clocks below this are everyday life.
 const CLOCK_TOLERANCE_NANOS: i128 = 1_000_000;
-
-/// What findings are told from.
-pub(crate) struct Scene<'a> {
-    pub(crate) id: TraceId,
-    pub(crate) nodes: &'a [Node],
-    pub(crate) cut: &'a [NodeId],
-    pub(crate) neighbours: &'a [Neighbour],
-    pub(crate) messages: &'a Messages<'a>,
-    pub(crate) state: State,
-}
 
 /// All findings, one for each kind and hop: problems first, then in the order of the tree.
 pub(crate) fn find(scene: &Scene<'_>) -> Vec<Finding> {
