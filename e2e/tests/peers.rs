@@ -1,12 +1,13 @@
 //! Two nodes behind a front: what one of them keeps brings back what the other dropped, also if the other is away just then,
-//! or is killed when it has just said yes. A third that joins: a trace of which two nodes hold a part is kept whole or not at
-//! all. And who may call.
+//! or is killed when it has just said yes. A third that joins, or leaves: a trace of which two nodes hold a part is kept whole
+//! or not at all. And who may call.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, ToSocketAddrs as _};
 use std::path::Path;
 
 use serde_json::{Value, json};
+use throughline_collector::export::ring::Ring;
 use throughline_e2e::serve::Serve;
 use throughline_e2e::sink::{Fault, Sink, Then};
 use throughline_e2e::tier::{TOKEN, Tier, ask, metric, post, start, until};
@@ -228,10 +229,17 @@ impl Growing {
 
     /// A node that decides after `wait`.
     fn patient(&self, node: usize, among: &[usize], wait: &str) -> Serve {
+        self.start(node, &self.extension(node, among), wait)
+    }
+
+    fn extension(&self, node: usize, among: &[usize]) -> Value {
         let folder = self.folder.path().join(format!("node-{node}"));
-        let extension = self.tier.extension(node, among, &folder, TOKEN);
+        self.tier.extension(node, among, &folder, TOKEN)
+    }
+
+    fn start(&self, node: usize, extension: &Value, wait: &str) -> Serve {
         let policies = json!([{ "name": "three", "type": "span_count", "span_count": { "min_spans": 3 } }]);
-        let mut node = self.tier.back(node, &extension, &policies, self.sink.address());
+        let mut node = self.tier.back(node, extension, &policies, self.sink.address());
         if let Some(value) = node.pointer_mut("/processors/tail_sampling/decision_wait") {
             *value = json!(wait);
         }
@@ -325,6 +333,95 @@ async fn a_former_owner_that_is_away_is_done_without_and_asks_when_it_is_back() 
     until("both parts are kept", || shop.arrived(split) == 3).await;
     assert!(metric(&first, "throughline_peers_questions_total", &["answered"]) >= 1);
     assert_eq!(decided(&third, "\"sampled\""), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_taken_off_the_list_is_asked_by_those_who_knew_it() {
+    let shop = Growing::open().await;
+    let moved = shop.tier.trace_that_moves(&[(2, &LATER), (0, &NODES)], 0);
+    let nodes = [shop.node(0, &LATER), shop.node(1, &LATER)];
+    let leaving = shop.patient(2, &LATER, "1h");
+    let front = shop.front(&LATER);
+    send(&front, spans(moved, 1..=2));
+    until("it has arrived", || metric(&leaving, "throughline_sampling_undecided_traces", &[]) == 1).await;
+    // It goes on, to hand over what it has.
+    drop(front);
+    nodes.into_iter().for_each(Serve::kill);
+    let nodes = NODES.map(|node| shop.node(node, &NODES));
+    let front = shop.front(&NODES);
+    send(&front, spans(moved, 3..=3));
+    until("both parts are kept", || shop.arrived(moved) == 3).await;
+    let name = shop.tier.name(2);
+    let peer = |figures: &Value| {
+        let mut peers =
+            figures.pointer("/tier/peers").and_then(Value::as_array).into_iter().flatten().cloned();
+        peers.find(|peer| peer.get("name") == Some(&json!(name)))
+    };
+    let figures: Value = serde_json::from_str(&ask(&format!("{}/tl/v1/sampler", nodes[0].ui))).expect("JSON");
+    assert_eq!(figures.pointer("/tier/nodes"), Some(&json!(2)), "{figures}");
+    let answered = peer(&figures).and_then(|peer| peer.get("answeredTraces").cloned());
+    assert_eq!(answered, Some(json!(1)), "{figures}");
+    assert_eq!(figures.pointer("/samplers/0/askedElsewhere"), Some(&json!(1)), "{figures}");
+    let page = ask(&format!("{}/sampler", nodes[0].ui));
+    assert!(page.contains(&format!("data-peer=\"{name}\"")), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_does_not_know_its_own_name_counts_nothing_twice() {
+    let shop = Growing::open().await;
+    let mut extension = shop.extension(0, &NODES);
+    let peers = extension.pointer_mut("/peers").and_then(Value::as_object_mut).expect("peers");
+    // Both nodes are on this machine: it cannot find out which of them it is, and asks both.
+    assert!(peers.remove("advertise").is_some());
+    let node = shop.start(0, &extension, "1s");
+    let front = shop.front(&NODES);
+    let trace = shop.tier.trace_of(0, &NODES, 0);
+    send(&front, spans(trace, 1..=2));
+    until("it is decided", || decided(&node, "") == 1).await;
+    assert_eq!(decided(&node, "\"not_sampled\""), 1, "two spans are not three");
+    assert!(metric(&node, "throughline_peers_questions_total", &["answered", &shop.tier.name(0)]) >= 1);
+    assert_eq!(metric(&node, "throughline_peers_answered_questions_total", &[]), 0, "not a peer's");
+}
+
+/// A tier of one name, which DNS, or what stands for it on this machine, knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_and_fronts_find_each_other_by_a_name() {
+    let shop = Growing::open().await;
+    let [otlp, peer] = [(); 2].map(|()| {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        listener.local_addr().expect("bound").port()
+    });
+    let resolver =
+        json!({ "dns": { "hostname": "localhost", "port": otlp.to_string(), "interval": "200ms" } });
+    let name = format!("127.0.0.1:{otlp}");
+    let set = |configuration: &mut Value, at: &str, value: &Value| {
+        *configuration.pointer_mut(at).unwrap_or_else(|| panic!("{at}")) = value.clone();
+    };
+    let mut extension = shop.extension(0, &NODES);
+    set(&mut extension, "/peers/endpoint", &json!(format!("127.0.0.1:{peer}")));
+    set(&mut extension, "/peers/advertise", &json!(name));
+    set(&mut extension, "/peers/resolver", &resolver);
+    let policies = json!([{ "name": "three", "type": "span_count", "span_count": { "min_spans": 3 } }]);
+    let mut node = shop.tier.back(0, &extension, &policies, shop.sink.address());
+    set(&mut node, "/receivers/otlp/protocols/grpc/endpoint", &json!(name));
+    let node = start(&node);
+    let mut front = shop.tier.front(&NODES, &shop.folder.path().join("front"));
+    set(&mut front, "/exporters/loadbalancing/resolver", &resolver);
+    let front = start(&front);
+    // On some machines the name has an address of the other kind as well.
+    let addresses = ("localhost", otlp).to_socket_addrs().expect("a name of this machine");
+    let names: std::collections::BTreeSet<String> = addresses.map(|address| address.to_string()).collect();
+    let ring = Ring::new(names.iter().map(String::as_str));
+    let owned = |trace: &TraceId| ring.owner(&trace.bytes()).is_some_and(|owner| ring.name(owner) == name);
+    let traces = (1..1_000_u128).filter_map(|number| TraceId::new((number << 64 | number).to_be_bytes()));
+    let traces: Vec<TraceId> = traces.filter(owned).take(2).collect();
+    let [whole, part] = traces[..] else { panic!("a node owns more than two of a thousand traces") };
+    send(&front, [spans(whole, 1..=3), spans(part, 1..=2)].concat());
+    until("what is whole is kept", || shop.arrived(whole) == 3).await;
+    until("the rest is decided", || decided(&node, "\"not_sampled\"") == 1).await;
+    let figures: Value = serde_json::from_str(&ask(&format!("{}/tl/v1/sampler", node.ui))).expect("JSON");
+    assert_eq!(figures.pointer("/tier/us"), Some(&json!(name)), "{figures}");
+    assert_eq!(figures.pointer("/tier/nodes"), Some(&json!(names.len())), "{figures}");
 }
 
 /// Answers every call as a node of before does that knows nothing of it.
