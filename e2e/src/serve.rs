@@ -98,6 +98,17 @@ impl Serve {
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("kilobytes") * 1024
     }
 
+    /// SIGTERM, and waits until it has drained and gone.
+    ///
+    /// # Panics
+    /// If it does not end well.
+    pub fn terminate(mut self) {
+        let pid = self.child.id().to_string();
+        let told = Command::new("kill").args(["-s", "TERM", &pid]).status().expect("kill runs");
+        let ended = self.child.wait().expect("gone");
+        assert!(told.success() && ended.success(), "{ended}");
+    }
+
     /// SIGKILL: the process runs nothing more.
     ///
     /// # Panics

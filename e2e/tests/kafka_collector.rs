@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rdkafka::Message as _;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -82,7 +84,9 @@ struct Writer {
 impl Writer {
     fn new(kafka: &Kafka, topic: &str) -> Self {
         let mut config = kafka.config();
-        let producer = config.set("partitioner", "fnv1a_random").set("linger.ms", "1").create();
+        config.set("partitioner", "fnv1a_random").set("linger.ms", "1");
+        // Partitions may be added.
+        let producer = config.set("topic.metadata.refresh.interval.ms", "300").create();
         Self { producer: producer.expect("a producer"), topic: topic.to_owned() }
     }
 
@@ -142,18 +146,32 @@ fn receiver(kafka: &Kafka, topic: &str, group: &str) -> String {
     )
 }
 
+/// From OTLP over HTTP into a topic, a trace in the partition of its id.
+fn front(kafka: &Kafka, topic: &str) -> String {
+    format!(
+        "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:0'}}}}}}}}\nexporters: {{kafka: {{brokers: ['{}'], \
+         traces: {{topic: {topic}}}, partition_traces_by_id: true, producer: {{required_acks: all, compression: lz4}}}}}}\n\
+         service: {{pipelines: {{traces: {{receivers: [otlp], exporters: [kafka]}}}}}}",
+        kafka.bootstrap()
+    )
+}
+
+/// The status of the answer, if there is one.
+fn post(url: &str, spans: &[Value]) -> Option<u16> {
+    let sent = client()
+        .post(format!("{url}/v1/traces"))
+        .header("content-type", "application/json")
+        .send(request(spans).to_string());
+    sent.ok().map(|answer| answer.status().as_u16())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_between_two_processes_loses_nothing_over_a_kill_and_skips_what_is_no_request() {
     const TRACES: u64 = 400;
     let Some(kafka) = kafka() else { return };
     let (sink, folder) = (sink().await, tempfile::tempdir().expect("a folder"));
     let topic = kafka.topic("spans", PARTITIONS).await;
-    let front = format!(
-        "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:0'}}}}}}}}\nexporters: {{kafka: {{brokers: ['{}'], \
-         traces: {{topic: {topic}}}, partition_traces_by_id: true, producer: {{required_acks: all, compression: lz4}}}}}}\n\
-         service: {{pipelines: {{traces: {{receivers: [otlp], exporters: [kafka]}}}}}}",
-        kafka.bootstrap()
-    );
+    let front = front(&kafka, &topic);
     let back = format!(
         "receivers: {{{}}}\nexporters: {{{}}}\nservice: {{pipelines: {{traces: {{receivers: [kafka], exporters: [otlphttp]}}}}}}",
         receiver(&kafka, &topic, &Kafka::unique("back")),
@@ -167,11 +185,7 @@ async fn a_topic_between_two_processes_loses_nothing_over_a_kill_and_skips_what_
     Writer::new(&kafka, &topic).raw("not-a-trace", b"\xff not OTLP").await;
     let send = |numbers: std::ops::Range<u64>| {
         let spans: Vec<Value> = numbers.flat_map(|number| spans(number, false, &[])).collect();
-        let sent = client()
-            .post(format!("{}/v1/traces", front.otlp_http))
-            .header("content-type", "application/json")
-            .send(request(&spans).to_string());
-        assert_eq!(sent.expect("an answer").status(), 200);
+        assert_eq!(post(&front.otlp_http, &spans), Some(200));
     };
     tokio::task::block_in_place(|| {
         (0..TRACES / 2).step_by(50).for_each(|from| send(from..from + 50));
@@ -282,6 +296,131 @@ async fn an_undecided_trace_of_a_killed_sampler_is_decided_by_another() {
     assert_eq!((stats.spans, stats.distinct), (40, 40));
 }
 
+/// How far each partition is committed must be how far these records go.
+fn committed_to_the_end(kafka: &Kafka, group: &str, topic: &str, places: &[(i32, i64)]) {
+    for partition in 0..PARTITIONS {
+        let end = places.iter().filter(|it| it.0 == partition).map(|it| it.1 + 1).max();
+        if let Some(end) = end {
+            assert_eq!(committed(kafka, group, topic, partition), end, "partition {partition}");
+        }
+    }
+}
+
+/// What a shutdown sends is committed before another process reads: or all of it would be sent once more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_shutdown_delivers_is_committed() {
+    let Some(kafka) = kafka() else { return };
+    for samples in [false, true] {
+        let (sink, folder) = (sink().await, tempfile::tempdir().expect("a folder"));
+        let topic = kafka.topic("drained", PARTITIONS).await;
+        let group = Kafka::unique("drained");
+        // Nothing is sent before the end.
+        let patient = match samples {
+            true => {
+                sampling(&kafka, &topic, &group, "100ms", &sink).replace("timeout: 50ms", "timeout: 600s")
+            }
+            false => format!(
+                "receivers: {{{}}}\nexporters: {{{}}}\nprocessors: {{batch: {{timeout: 600s}}}}\n\
+                 service: {{pipelines: {{traces: {{receivers: [kafka], processors: [batch], exporters: [otlphttp]}}}}}}",
+                receiver(&kafka, &topic, &group),
+                otlphttp(&sink)
+            ),
+        };
+        let quick = patient.replace("timeout: 600s", "timeout: 50ms");
+        let patient = written(folder.path(), "a.yaml", &patient);
+        let quick = written(folder.path(), "b.yaml", &quick);
+        let writer = Writer::new(&kafka, &topic);
+        let mut places = Vec::new();
+        for number in 0..20 {
+            places.push(writer.write(number, &spans(number, true, &[])).await);
+        }
+        tokio::task::block_in_place(|| {
+            let first = serve(&patient, &folder.path().join("a"));
+            let waiting = "throughline_exporter_queue_items{exporter=\"traces/otlphttp\"}";
+            until("all to be sent", || (metric(&first, waiting) == Some(40)).then_some(()));
+            assert!(arrived(&sink).is_empty());
+            first.terminate();
+        });
+        assert!(has_all(&sink, 0..20));
+        tokio::task::block_in_place(|| committed_to_the_end(&kafka, &group, &topic, &places));
+        writer.write(20, &spans(20, true, &[])).await;
+        tokio::task::block_in_place(|| {
+            let second = serve(&quick, &folder.path().join("b"));
+            until("what came since", || has_all(&sink, [20]).then_some(()));
+            second.terminate();
+        });
+        let stats = sink.arrived().stats();
+        assert_eq!((stats.spans, stats.distinct), (42, 42), "samples: {samples}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_of_decisions_with_another_number_of_partitions_is_refused_at_the_start() {
+    let Some(kafka) = kafka() else { return };
+    let (sink, folder) = (sink().await, tempfile::tempdir().expect("a folder"));
+    let (topic, decisions) = (kafka.topic("many", PARTITIONS).await, kafka.topic("few", 2).await);
+    let config = sampling(&kafka, &topic, &Kafka::unique("refused"), "1s", &sink);
+    let config = config.replace("initial_offset", &format!("decisions_topic: {decisions}, initial_offset"));
+    let config = written(folder.path(), "s.yaml", &config);
+    let mut command = std::process::Command::new(throughline_e2e::serve::binary());
+    command.args(["serve", "--ephemeral", "--ui-port", "0", "--tempo-port", "0", "--config"]).arg(config);
+    let ended = tokio::task::block_in_place(|| command.output().expect("it runs"));
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success(), "{said}");
+    let expected =
+        format!("{decisions} has 2 partitions and {topic} has {PARTITIONS}; they must have as many");
+    assert!(said.contains(&expected), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_that_are_added_are_said_and_read_once_the_decisions_have_as_many() {
+    let Some(kafka) = kafka() else { return };
+    let (sink, folder) = (sink().await, tempfile::tempdir().expect("a folder"));
+    let topic = kafka.topic("growing", 2).await;
+    let config = sampling(&kafka, &topic, &Kafka::unique("growing"), "100ms", &sink);
+    let config = config.replace("initial_offset", "metadata: {refresh_interval: 300ms}, initial_offset");
+    let config = written(folder.path(), "s.yaml", &config);
+    let admin: AdminClient<DefaultClientContext> = kafka.config().create().expect("an admin client");
+    let grow = async |topic: &str| {
+        let grown = admin.create_partitions([&NewPartitions::new(topic, 3)], &AdminOptions::new()).await;
+        assert!(grown.expect("an answer").iter().all(Result::is_ok), "{topic}");
+    };
+    Writer::new(&kafka, &topic).write(0, &spans(0, true, &[])).await;
+    let log = folder.path().join("log");
+    let said = || std::fs::read_to_string(&log).expect("the log");
+    let running = tokio::task::block_in_place(|| {
+        let mut command = std::process::Command::new("env");
+        command.stderr(std::fs::File::create(&log).expect("a log"));
+        let (config, data) = (config.display().to_string(), folder.path().join("data").display().to_string());
+        let ports = ["--ui-port", "0", "--tempo-port", "0", "--config", &config, "--data-dir", &data];
+        let running = Serve::within(command, ports);
+        until("the first trace", || has_all(&sink, [0]).then_some(()));
+        running
+    });
+    grow(&topic).await;
+    let writer = Writer::new(&kafka, &topic);
+    let mut number = 0;
+    let in_the_new_one = loop {
+        number += 1;
+        if writer.write(number, &spans(number, true, &[])).await.0 == 2 {
+            break number;
+        }
+    };
+    tokio::task::block_in_place(|| {
+        let expected = format!("{topic} had 2 partitions and has 3");
+        until("the growth is said", || said().contains(&expected).then_some(()));
+        until("the rest goes on", || has_all(&sink, 1..in_the_new_one).then_some(()));
+        assert!(!has_all(&sink, [in_the_new_one]), "nobody may decide what has no place for its decision");
+        running.kill();
+    });
+    grow(&format!("{topic}_decisions")).await;
+    tokio::task::block_in_place(|| {
+        let again = serve(&config, &folder.path().join("data"));
+        until("every trace", || has_all(&sink, 0..=in_the_new_one).then_some(()));
+        again.terminate();
+    });
+}
+
 /// What the topic of decisions says of each trace last: 1 not sampled, 2 sampled. Reads on from call to call.
 struct Decisions {
     consumer: BaseConsumer,
@@ -382,4 +521,111 @@ async fn a_batch_brings_back_what_it_came_from_while_samplers_are_killed() {
     assert_eq!(stats.distinct, 2 * kept.len() as u64);
     // A kill may send again what was kept and not acknowledged, or not known to be: what two rounds keep at most.
     assert!(twice <= 2 * stats.distinct, "{twice} spans came twice");
+}
+
+/// Beside the OpenTelemetry Collector, which `cargo xtask peer` builds.
+#[cfg(feature = "peer")]
+mod beside {
+    use std::process::{Child, Command};
+
+    use super::*;
+
+    const TRACES: u64 = 300;
+
+    /// The peer: OTLP over HTTP into the topic.
+    struct Peer {
+        child: Child,
+        otlp_http: String,
+    }
+
+    impl Peer {
+        fn start(kafka: &Kafka, topic: &str, folder: &Path) -> Self {
+            let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+            let address = free.local_addr().expect("its address");
+            let config = format!(
+                "receivers: {{otlp: {{protocols: {{http: {{endpoint: '{address}'}}}}}}}}\nexporters: {{kafka: {{brokers: ['{}'], \
+                 traces: {{topic: {topic}}}, partition_traces_by_id: true}}}}\nservice:\n  telemetry: {{metrics: {{level: none}}}}\n  \
+                 pipelines: {{traces: {{receivers: [otlp], exporters: [kafka]}}}}\n",
+                kafka.bootstrap()
+            );
+            let config = written(folder, "peer.yaml", &config);
+            drop(free);
+            let program = std::env::var_os("THROUGHLINE_PEER").expect("cargo xtask peer");
+            let child = Command::new(program).arg("--config").arg(config).spawn().expect("the peer starts");
+            Self { child, otlp_http: format!("http://{address}") }
+        }
+    }
+
+    impl Drop for Peer {
+        fn drop(&mut self) {
+            // A test that is over.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    /// Key and partition of every record, once there are so many.
+    fn records(kafka: &Kafka, topic: &str, count: usize) -> Vec<(String, i32)> {
+        let consumer: BaseConsumer =
+            kafka.consumer_config(&Kafka::unique("looking")).create().expect("a consumer");
+        let mut all = TopicPartitionList::new();
+        for partition in 0..PARTITIONS {
+            all.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
+        }
+        consumer.assign(&all).expect("assigned");
+        let mut records = Vec::new();
+        until("every record", || {
+            while let Some(Ok(record)) = consumer.poll(LOOK) {
+                let key = String::from_utf8(record.key().expect("a key").to_vec()).expect("text");
+                records.push((key, record.partition()));
+            }
+            (records.len() >= count).then_some(())
+        });
+        records
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_peers_exporter_and_ours_write_to_one_topic_and_samplers_share_it() {
+        let Some(kafka) = kafka() else { return };
+        let (sink, folder) = (sink().await, tempfile::tempdir().expect("a folder"));
+        let topic = kafka.topic("shared", PARTITIONS).await;
+        let config = sampling(&kafka, &topic, &Kafka::unique("shared"), "2s", &sink);
+        let samplers = written(folder.path(), "s.yaml", &config);
+        let front = written(folder.path(), "f.yaml", &front(&kafka, &topic));
+        tokio::task::block_in_place(|| {
+            let peer = Peer::start(&kafka, &topic, folder.path());
+            let front = serve(&front, &folder.path().join("front"));
+            let samplers = ["a", "b"].map(|name| serve(&samplers, &folder.path().join(name)));
+            until("the peer answers", || post(&peer.otlp_http, &[]));
+            // Of each trace one span goes through the peer and the other, which failed, through ours; or the other way round.
+            for numbers in (0..TRACES).collect::<Vec<_>>().chunks(50) {
+                let mut ways = [Vec::new(), Vec::new()];
+                for number in numbers {
+                    for (span, way) in spans(*number, true, &[]).into_iter().zip([number % 2, 1 - number % 2])
+                    {
+                        ways[way as usize].push(span);
+                    }
+                }
+                for (url, spans) in [&front.otlp_http, &peer.otlp_http].into_iter().zip(&ways) {
+                    assert_eq!(post(url, spans), Some(200));
+                }
+            }
+            let mut partitions: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+            for (key, partition) in records(&kafka, &topic, 2 * TRACES as usize) {
+                partitions.entry(key).or_default().push(partition);
+            }
+            assert_eq!(partitions.len() as u64, TRACES);
+            for (key, partitions) in &partitions {
+                assert!(partitions.len() == 2 && partitions[0] == partitions[1], "{key}: {partitions:?}");
+            }
+            let used: BTreeSet<i32> = partitions.values().flatten().copied().collect();
+            assert_eq!(used.len(), PARTITIONS as usize, "a test of one partition would show nothing");
+            until("every trace is kept whole", || has_all(&sink, 0..TRACES).then_some(()));
+            let decided = "throughline_sampling_decisions_total{pipeline=\"traces\",reason=\"errors\",verdict=\"sampled\"}";
+            let decided: u64 = samplers.iter().filter_map(|sampler| metric(sampler, decided)).sum();
+            assert_eq!(decided, TRACES, "each is decided once, by one of them");
+        });
+        let stats = sink.arrived().stats();
+        assert_eq!((stats.spans, stats.distinct), (2 * TRACES, 2 * TRACES));
+    }
 }

@@ -29,6 +29,7 @@ usage: cargo xtask COMMAND
   tidy              the house rules: arrows between crates, sizes, names, licences, sources, paths in documents
   fuzz [SECONDS]    each fuzz target for SECONDS (60)
   sanitize          the one module of unsafe code under the address sanitizer
+  peer              the OpenTelemetry Collector's exporter and ours on one topic of Kafka, which our samplers share; needs Go
   bench hop|kafka   ours, hand-written OpenTelemetry and untraced, in one run, with ratios
   bench store [N]   the store under N spans (200000), then, if Go is there, `serve` and Jaeger with badger side by side
   bench collector   tail sampling and the front tier beside the OpenTelemetry Collector, if Go is there; --help for more
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
             Err(_) => return usage(&format!("`{seconds}` is not a number of seconds")),
         },
         ["sanitize"] => sanitize::run(),
+        ["peer"] => peer::run(),
         ["bench", what @ ..] => bench::run(what),
         ["help" | "--help" | "-h"] => {
             println!("{HELP}");

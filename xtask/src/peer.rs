@@ -2,7 +2,8 @@
 //!
 //! Jaeger for `cargo xtask bench store`: not installable with `go install`, as its module has a `replace`; so its source is
 //! copied from the module cache and built as the main module, with the placeholder it has for its page. The OpenTelemetry
-//! Collector for `cargo xtask bench collector`: put together by its own builder from the components the fixtures need.
+//! Collector for `cargo xtask bench collector`: put together by its own builder from the components the fixtures need; and once
+//! more for `cargo xtask peer`, with its Kafka exporter.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,7 +46,10 @@ const CORE: &str = "go.opentelemetry.io/collector";
 const CONTRIB: &str = "github.com/open-telemetry/opentelemetry-collector-contrib";
 
 /// Kind, repository, module below it.
-const COMPONENTS: &[(&str, &str, &str)] = &[
+type Component = (&'static str, &'static str, &'static str);
+
+/// For `cargo xtask bench collector`.
+const COMPONENTS: &[Component] = &[
     ("receivers", CORE, "receiver/otlpreceiver"),
     ("processors", CORE, "processor/batchprocessor"),
     ("processors", CORE, "processor/memorylimiterprocessor"),
@@ -61,9 +65,30 @@ const COMPONENTS: &[(&str, &str, &str)] = &[
     ("providers", CORE, "confmap/provider/yamlprovider"),
 ];
 
+/// For `cargo xtask peer`: apart, so that the benchmark's peer is no larger than it has to be.
+const WITH_KAFKA: &[Component] = &[
+    ("receivers", CORE, "receiver/otlpreceiver"),
+    ("exporters", CONTRIB, "exporter/kafkaexporter"),
+    ("providers", CORE, "confmap/provider/envprovider"),
+    ("providers", CORE, "confmap/provider/fileprovider"),
+];
+
+/// Both kinds of exporter on one topic of a real Kafka.
+pub fn run() -> Result<(), Failure> {
+    let peer = collector("otelcol-kafka", WITH_KAFKA)?;
+    run::run(run::cargo().args(["build", "--release", "--package", "throughline-cli"]))?;
+    let mut test = run::cargo();
+    test.args(["test", "--release", "--workspace", "--features", "throughline-e2e/peer"]);
+    run::run(test.args(["--test", "kafka_collector", "the_peer"]).env("THROUGHLINE_PEER", peer))
+}
+
 /// The OpenTelemetry Collector, building it if it is not there: six minutes of two cores.
 pub fn otelcol() -> Result<PathBuf, Failure> {
-    let folder = run::root().join("target/peers").join(format!("otelcol-{COLLECTOR_VERSION}"));
+    collector("otelcol", COMPONENTS)
+}
+
+fn collector(name: &str, components: &[Component]) -> Result<PathBuf, Failure> {
+    let folder = run::root().join("target/peers").join(format!("{name}-{COLLECTOR_VERSION}"));
     let program = folder.join("otelcol");
     if program.is_file() {
         return Ok(program);
@@ -72,7 +97,8 @@ pub fn otelcol() -> Result<PathBuf, Failure> {
         |what: &str, error: std::io::Error| Failure(format!("{what} in {}: {error}", folder.display()));
     fs::create_dir_all(&folder).map_err(|error| failed("cannot make the folder", error))?;
     let manifest = folder.join("manifest.yaml");
-    fs::write(&manifest, otelcol_manifest()).map_err(|error| failed("cannot write the manifest", error))?;
+    fs::write(&manifest, otelcol_manifest(components))
+        .map_err(|error| failed("cannot write the manifest", error))?;
     let mut install = Command::new("go");
     install.env("CGO_ENABLED", "0").env("GOBIN", &folder);
     run::run(install.args(["install", &format!("{BUILDER}@{COLLECTOR_VERSION}")]))?;
@@ -84,11 +110,11 @@ pub fn otelcol() -> Result<PathBuf, Failure> {
     Ok(program)
 }
 
-fn otelcol_manifest() -> String {
+fn otelcol_manifest(components: &[Component]) -> String {
     // gRPC's own tracing renders templates, for which the linker keeps every method of every type: the tag leaves it out.
     let mut manifest = "dist: {name: otelcol, output_path: ./source, build_tags: grpcnotrace}\n".to_owned();
     let mut last = "";
-    for (kind, repository, module) in COMPONENTS {
+    for (kind, repository, module) in components {
         if *kind != last {
             manifest += &format!("{kind}:\n");
             last = kind;

@@ -26,7 +26,7 @@ use crate::export::SettingError;
 use crate::exposition::{Exposition, Kind};
 use crate::folder::{Folder, FolderError};
 use crate::intake::Intake;
-use crate::keep::{Health, Keep, Stop, Threads};
+use crate::keep::{Keep, Stop, Threads};
 use crate::ledger::Clerk;
 use crate::lines::Lines;
 use crate::look_back::Reach;
@@ -52,6 +52,7 @@ pub struct Backend {
     drain: Drain,
     // Fields drop in this order: no connection, then no thread, then nobody holds the folder.
     listeners: JoinSet<()>,
+    members: listeners::Members,
     running: Running,
     peers: Option<Arc<Peers>>,
     threads: Threads,
@@ -184,15 +185,13 @@ impl Backend {
             open::Opened::open(&folder, &config, topology.clone(), fs).await?;
         let threads = keep.start().map_err(StartError::Thread)?;
         let (lines, running) = built.start(&config, peers.as_ref().map(|(peers, _)| peers))?;
-        // Before anything new comes: an exporter that it does not name is a new one.
         let clerk = open::begin_books(ledger).await?;
         let intake = Arc::new(Intake::new(journal.clone(), Arc::clone(&lines), memory, &config.limits));
         let stop = watch::Sender::new(false);
-        let held = &running.held;
-        let mut listeners = listeners::serve_all(opened, &topology, &numbers, &intake, &config, &stop, held);
+        let members = listeners::Members::serve(&topology, &numbers, &intake, &stop, &running.held);
+        let mut listeners = listeners::serve_all(opened, &topology, &numbers, &intake, &config, &stop);
         let peers = listeners::serve_peers(peers, &mut listeners, &lines, &journal, &stop);
-        // Its sender lives in `keep`: waiting ends by a change.
-        let _ = keep.health().wait_for(Health::is_settled).await;
+        keep.settled().await;
         tracing::info!(?addresses, data = %folder.path().display(), durability = %config.durability, "receiving OTLP");
         Ok(Self {
             addresses,
@@ -205,6 +204,7 @@ impl Backend {
             stop,
             drain: Drain::of(&folder, &config),
             listeners,
+            members,
             running,
             peers,
             threads,
@@ -219,8 +219,7 @@ impl Backend {
         Arc::clone(&self.store)
     }
 
-    /// The trace ids of each request, announced once the store answers for them. A receiver more than 1,024 requests
-    /// behind is told that it lagged and misses those in between.
+    /// The trace ids of each request, once the store answers for them. Who is more than 1,024 requests behind is told, and misses those.
     #[must_use]
     pub fn arrivals(&self) -> broadcast::Receiver<Arc<Vec<TraceId>>> {
         self.keep.arrivals()
@@ -232,7 +231,7 @@ impl Backend {
         self.addresses
     }
 
-    /// Where each receiver listens, by its name.
+    /// Those of each receiver, by its name.
     #[must_use]
     pub fn receivers(&self) -> &[(String, Addresses)] {
         &self.receivers
@@ -287,6 +286,7 @@ impl Backend {
             stop,
             drain,
             mut listeners,
+            members,
             running,
             peers,
             threads,
@@ -294,11 +294,11 @@ impl Backend {
             folder,
             ..
         } = self;
-        // Nobody listening any more is as good as told to stop.
-        let _ = stop.send(true);
+        let _ = stop.send(true); // Nobody listening any more is as good as told to stop.
         while listeners.join_next().await.is_some() {}
         drop(intake);
         running.drain(drain.undecided, drain.limit).await;
+        members.give_back().await;
         if let Some(peers) = peers {
             peers.drain(drain.limit).await;
         }

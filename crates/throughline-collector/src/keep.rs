@@ -223,6 +223,12 @@ impl Keep {
         self.health.subscribe()
     }
 
+    /// Returns when the store has everything the journal had, or cannot get it.
+    pub(crate) async fn settled(&self) {
+        // The sender lives in `self`: waiting ends by a change.
+        let _ = self.health().wait_for(Health::is_settled).await;
+    }
+
     /// Runs a thread's body; a panic in it makes the backend unready instead of silently stale.
     fn guarded(&self, body: fn(&Self)) {
         struct Guard<'a>(&'a Keep);

@@ -142,7 +142,6 @@ pub(super) fn serve_all(
     intake: &Arc<Intake>,
     config: &Config,
     stop: &watch::Sender<bool>,
-    held: &Held,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     intake.memory().run(&mut tasks, stop);
@@ -161,11 +160,39 @@ pub(super) fn serve_all(
         );
         tasks.spawn(serve(bound, Arc::new(receiver), stop.subscribe()));
     }
-    for (&number, receiver) in numbers.iter().zip(&topology.receivers) {
-        let Some(topics) = receiver.kafka.clone() else { continue };
-        let counters = intake.counters().open(&receiver.name, "kafka");
-        let entrance = Entrance { number, counters };
-        tasks.spawn(kafka::serve(*topics, entrance, Arc::clone(intake), held.clone(), stop.subscribe()));
-    }
     tasks
+}
+
+/// The receivers that read topics.
+pub(super) struct Members {
+    tasks: JoinSet<()>,
+    drained: watch::Sender<bool>,
+}
+
+impl Members {
+    /// Reads every topic, until `stop` turns true, and commits until [`Members::give_back`].
+    pub(super) fn serve(
+        topology: &Topology,
+        numbers: &[u16],
+        intake: &Arc<Intake>,
+        stop: &watch::Sender<bool>,
+        held: &Held,
+    ) -> Self {
+        let (mut tasks, drained) = (JoinSet::new(), watch::Sender::new(false));
+        for (&number, receiver) in numbers.iter().zip(&topology.receivers) {
+            let Some(topics) = receiver.kafka.clone() else { continue };
+            let counters = intake.counters().open(&receiver.name, "kafka");
+            let (entrance, intake) = (Entrance { number, counters }, Arc::clone(intake));
+            let (stop, drained) = (stop.subscribe(), drained.subscribe());
+            tasks.spawn(kafka::serve(*topics, entrance, intake, held.clone(), stop, drained));
+        }
+        Self { tasks, drained }
+    }
+
+    /// What was taken is delivered, as far as it will be: commits that, and gives the partitions back.
+    pub(super) async fn give_back(mut self) {
+        // Without a receiver there is nobody to tell.
+        let _ = self.drained.send(true);
+        while self.tasks.join_next().await.is_some() {}
+    }
 }

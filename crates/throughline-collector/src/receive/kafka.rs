@@ -62,34 +62,57 @@ pub(crate) fn is_divided(topology: &Topology, receiver: u16) -> bool {
     topology.pipelines.iter().any(|pipeline| divides(&pipeline))
 }
 
-/// Reads until `stop` turns true, then gives the partitions back.
+/// Reads until `stop` turns true, and gives the partitions back when `drained` does: what is delivered until then is committed.
 pub(crate) async fn serve(
     topics: Topics,
     entrance: Entrance,
     intake: Arc<Intake>,
     held: Held,
     mut stop: watch::Receiver<bool>,
+    mut drained: watch::Receiver<bool>,
 ) {
-    let ending = Arc::new(AtomicBool::new(false));
+    let phase = Arc::<Phase>::default();
     // Also if this task is cut off.
-    let ends = Ends(Arc::clone(&ending));
+    let ends = Ends(Arc::clone(&phase));
     let (number, runtime) = (entrance.number, Handle::current());
+    let told = Arc::clone(&phase);
     let thread = tokio::task::spawn_blocking(move || match Member::new(topics, entrance, intake, held) {
-        Ok(member) => member.run(&ending, &runtime),
+        Ok(member) => member.run(&told, &runtime),
         Err(error) => tracing::error!(receiver = number, %error, "a Kafka receiver cannot run"),
     });
-    // Nobody listening any more is as good as told to stop.
+    // Nobody listening any more is as good as told.
     let _ = stop.wait_for(|stop| *stop).await;
+    phase.stopped.store(true, Ordering::Release);
+    let _ = drained.wait_for(|drained| *drained).await;
     drop(ends);
     if thread.await.is_err() {
         tracing::error!("a Kafka receiver panicked");
     }
 }
 
-struct Ends(Arc<AtomicBool>);
+/// How far a receiver's end has come.
+#[derive(Debug, Default)]
+struct Phase {
+    /// It takes no more records, and keeps its partitions.
+    stopped: AtomicBool,
+    /// It gives them back.
+    over: AtomicBool,
+}
+
+impl Phase {
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire) || self.is_over()
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+}
+
+struct Ends(Arc<Phase>);
 
 impl Drop for Ends {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
+        self.0.over.store(true, Ordering::Release);
     }
 }

@@ -57,6 +57,8 @@ pub(crate) struct Group {
     next: AtomicU64,
     book: OnceLock<Arc<dyn Book>>,
     undelivered: Mutex<VecDeque<Undelivered>>,
+    /// Lowest position that was needed when the process began to end.
+    left: AtomicU64,
 }
 
 struct Member {
@@ -88,6 +90,7 @@ impl Group {
             next: AtomicU64::new(0),
             book: OnceLock::new(),
             undelivered: Mutex::default(),
+            left: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -146,25 +149,35 @@ impl Group {
     /// A partition is another process's: nothing undecided of it is decided here any more, and what was decided still goes out.
     /// Returns the lowest position that was needed for its sake. Blocks until its thread has ended.
     pub(crate) fn close(&self, partition: u32, how: Stop) -> Option<u64> {
+        self.end(partition, how, |_| ())
+    }
+
+    /// All of them, as the process ends. What was needed for their sake stays needed: nobody has given them back yet.
+    pub(super) fn close_all(&self, how: Stop) {
+        let partitions: Vec<u32> = self.members().keys().copied().collect();
+        for partition in partitions {
+            self.end(partition, how, |needed| {
+                self.left.fetch_min(needed, Ordering::AcqRel);
+            });
+        }
+    }
+
+    /// `needed` is told the lowest position before anybody could miss it.
+    fn end(&self, partition: u32, how: Stop, needed: impl FnOnce(u64)) -> Option<u64> {
         let (sampler, threads) = {
             let mut members = self.write_members();
             let member = members.get_mut(&partition)?;
             (Arc::clone(&member.sampler), member.threads.take())
         };
+        self.tell_next(&sampler);
         // Its thread may want to know who else is here: not under the lock.
         threads.into_iter().for_each(|threads| threads.stop(how));
+        let needs_from = sampler.needs_from();
+        needed(needs_from);
         self.write_members().remove(&partition);
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         sampler.figures().iter().for_each(|figures| retired.absorb(figures));
-        Some(sampler.needs_from())
-    }
-
-    /// All of them.
-    pub(super) fn close_all(&self, how: Stop) {
-        let partitions: Vec<u32> = self.members().keys().copied().collect();
-        for partition in partitions {
-            let _ = self.close(partition, how);
-        }
+        Some(needs_from)
     }
 
     /// A wish that stood in the book. `false`: the partition is not this process's.
@@ -210,13 +223,20 @@ impl Group {
     pub(super) fn needs_from(&self) -> u64 {
         let next = self.next.load(Ordering::Acquire);
         let samplers: Vec<Arc<Sampler>> = self.members().values().map(Member::sampler).collect();
-        // They hear of what is not theirs only here: waking each for every record would cost more than it is worth.
         let needed = |sampler: &Arc<Sampler>| {
-            next.checked_sub(1).into_iter().for_each(|last| sampler.passed(last));
+            self.tell_next(sampler);
             sampler.needs_from()
         };
         let undecided = samplers.iter().map(needed).fold(next, u64::min);
-        undecided.min(self.book.get().map_or(u64::MAX, |book| book.needs_from()))
+        let written = self.book.get().map_or(u64::MAX, |book| book.needs_from());
+        undecided.min(written).min(self.left.load(Ordering::Acquire))
+    }
+
+    /// A sampler hears of what is not its own only when somebody wants to know what it needs: waking each for every record
+    /// would cost more than it is worth.
+    fn tell_next(&self, sampler: &Sampler) {
+        let last = self.next.load(Ordering::Acquire).checked_sub(1);
+        last.into_iter().for_each(|last| sampler.passed(last));
     }
 
     pub(super) fn has_room(&self) -> bool {

@@ -99,6 +99,11 @@ impl Writer {
         Ok(Self { producer, topic, pipeline, partitions, number: AtomicU64::new(0), state })
     }
 
+    /// How many partitions the topic has.
+    pub(crate) fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
     /// Writes once more what did not arrive.
     pub(crate) fn write_again(&self) {
         let again: Vec<Writing> = locked(&self.state).again.drain(..).collect();

@@ -3,7 +3,6 @@
 //! It never waits while it polls: what cannot be taken now keeps its partition paused until it can.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
@@ -11,12 +10,13 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientConfig, Message as _};
 use tokio::runtime::Handle;
 
+use super::Phase;
 use super::book::Writer;
 use super::hand_over::Taken;
-use super::prepare::{NotReady, decisions_topic, prepare};
+use super::prepare::{NotReady, decisions_topic, input_topic, partitions, prepare};
 use super::reader::Reader;
 use super::rebalance::{Found, Rebalancing, Shared};
-use super::standing::{Record, Stage, Standing};
+use super::standing::{Record, Stage};
 use crate::configuration::KafkaReceiver;
 use crate::export::SettingError;
 use crate::export::kafka::client;
@@ -32,6 +32,9 @@ const POLL: Duration = Duration::from_millis(100);
 const POLL_AGAIN: Duration = Duration::from_millis(10);
 /// Between two attempts to find the topics.
 const PREPARE_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks at how many partitions there are, where `metadata::refresh_interval` does not say; and how long one may take.
+const COUNT_EVERY: Duration = Duration::from_secs(60);
+const COUNT_LIMIT: Duration = Duration::from_secs(1);
 
 /// How librdkafka is told to be a member.
 pub(super) fn config(receiver: &KafkaReceiver) -> Result<ClientConfig, SettingError> {
@@ -67,6 +70,7 @@ pub(super) struct Member {
     shared: Arc<Shared>,
     topics: Topics,
     committed_at: Instant,
+    counted_at: Instant,
 }
 
 impl Member {
@@ -80,12 +84,13 @@ impl Member {
         let consumer = config(&topics.receiver)?
             .create_with_context(Rebalancing(Arc::clone(&shared)))
             .map_err(|error| SettingError::new("brokers", error.to_string()))?;
-        Ok(Self { consumer, shared, topics, committed_at: Instant::now() })
+        let now = Instant::now();
+        Ok(Self { consumer, shared, topics, committed_at: now, counted_at: now })
     }
 
-    /// Until `ending`; then what may be committed is, and the partitions are given back.
-    pub(super) fn run(mut self, ending: &AtomicBool, runtime: &Handle) {
-        let stops = || ending.load(Ordering::Acquire);
+    /// Until it is over; then what may be committed is, and the partitions are given back.
+    pub(super) fn run(mut self, phase: &Phase, runtime: &Handle) {
+        let stops = || phase.is_stopped();
         if !self.begin(&stops, runtime) {
             return;
         }
@@ -101,6 +106,7 @@ impl Member {
         while !stops() {
             self.turn();
         }
+        self.rest(phase);
         // Dropping the consumer revokes what it has, which commits and closes.
     }
 
@@ -134,12 +140,30 @@ impl Member {
         false
     }
 
-    fn turn(&mut self) {
-        let waits = self.work_off();
+    /// Nothing more is taken. It stays a member while what it has taken is delivered, or another would read that again.
+    fn rest(&mut self, phase: &Phase) {
+        let paused = self.consumer.assignment().and_then(|all| self.consumer.pause(&all));
+        if let Err(error) = paused {
+            tracing::debug!(receiver = self.shared.name(), %error, "what is read from now on is passed over");
+        }
+        while !phase.is_over() {
+            self.commit_if_due();
+            // What comes all the same was never begun, and so is not committed.
+            drop(self.consumer.poll(POLL));
+        }
+    }
+
+    fn commit_if_due(&mut self) {
         if self.committed_at.elapsed() >= COMMIT_EVERY {
             self.committed_at = Instant::now();
             self.commit();
         }
+    }
+
+    fn turn(&mut self) {
+        let waits = self.work_off();
+        self.commit_if_due();
+        self.count_if_due();
         match self.consumer.poll(if waits { POLL_AGAIN } else { POLL }) {
             None => {}
             Some(Ok(message)) => {
@@ -213,35 +237,40 @@ impl Member {
         Ok(())
     }
 
+    /// Traces fall to partitions by how many there are. What was agreed on with fewer is no longer right, and only a new start
+    /// agrees anew.
+    fn count_if_due(&mut self) {
+        let every = self.topics.receiver.client.metadata_refresh.unwrap_or(COUNT_EVERY);
+        let Some(known) = self.shared.partitions().filter(|_| self.counted_at.elapsed() >= every) else {
+            return;
+        };
+        self.counted_at = Instant::now();
+        let receiver = &self.topics.receiver;
+        let (input, decisions) = (input_topic(receiver), decisions_topic(receiver));
+        match partitions(self.consumer.fetch_metadata(Some(input), COUNT_LIMIT), input) {
+            Ok(Some(found)) if found != known => tracing::error!(
+                receiver = self.shared.name(),
+                "{input} had {known} partitions and has {found}: what lies in new ones is not read, and links between traces are not \
+                 all followed. Give {decisions} {found} partitions too, then restart every process of the group"
+            ),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(receiver = self.shared.name(), %error, "partitions are counted later")
+            }
+        }
+    }
+
     fn commit(&self) {
         self.shared.keep_book();
         let floor = self.shared.floor();
         let mut list = TopicPartitionList::new();
         for (place, standing) in self.shared.places().iter_mut() {
-            add_committable(&mut list, place, standing, floor);
+            standing.add_committable(place, floor, &mut list);
         }
         if list.count() > 0
             && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
         {
             tracing::warn!(receiver = self.shared.name(), %error, "offsets are committed later");
-        }
-    }
-}
-
-/// Adds what may be committed of a partition, if that is news.
-pub(super) fn add_committable(
-    list: &mut TopicPartitionList,
-    place: &Place,
-    standing: &mut Standing,
-    floor: u64,
-) {
-    let committable = standing.tracker.committable(floor);
-    if committable > standing.committed {
-        standing.committed = committable;
-        let offset = Offset::Offset(i64::try_from(committable).unwrap_or(i64::MAX));
-        let partition = i32::try_from(place.partition).unwrap_or_default();
-        if let Err(error) = list.add_partition_offset(&place.topic, partition, offset) {
-            tracing::error!(topic = %place.topic, partition, %error, "an offset cannot be committed");
         }
     }
 }

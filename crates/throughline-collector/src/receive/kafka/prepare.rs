@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
 use tokio::runtime::Handle;
 
 use crate::configuration::KafkaReceiver;
@@ -25,6 +26,11 @@ pub(crate) enum NotReady {
     Ever(#[from] SettingError),
 }
 
+/// The topic of traces.
+pub(crate) fn input_topic(receiver: &KafkaReceiver) -> &str {
+    receiver.traces.names.first().map_or("", String::as_str)
+}
+
 /// The topic of decisions, by its name.
 pub(crate) fn decisions_topic(receiver: &KafkaReceiver) -> String {
     let named = || receiver.traces.names.first().map(|topic| format!("{topic}_decisions"));
@@ -41,16 +47,15 @@ pub(crate) fn prepare(
     let admin: AdminClient<Events> = client::config(&receiver.client)?
         .create_with_context(Events::of("admin"))
         .map_err(|error| SettingError::new("brokers", error.to_string()))?;
-    let input = receiver.traces.names.first().cloned().unwrap_or_default();
-    let partitions = partitions(&admin, &input, limit)?
-        .ok_or_else(|| NotReady::Yet(format!("there is no topic {input}; create it")))?;
-    let decisions = decisions_topic(receiver);
-    let found = match self::partitions(&admin, &decisions, limit)? {
+    let (input, decisions) = (input_topic(receiver), decisions_topic(receiver));
+    let count = |topic: &str| partitions(admin.inner().fetch_metadata(Some(topic), limit), topic);
+    let partitions =
+        count(input)?.ok_or_else(|| NotReady::Yet(format!("there is no topic {input}; create it")))?;
+    let found = match count(&decisions)? {
         Some(found) => found,
         None => {
             create(&admin, &decisions, partitions, look_back, limit, runtime)?;
-            self::partitions(&admin, &decisions, limit)?
-                .ok_or_else(|| NotReady::Yet(format!("topic {decisions} is being created")))?
+            count(&decisions)?.ok_or_else(|| NotReady::Yet(format!("topic {decisions} is being created")))?
         }
     };
     if found == partitions {
@@ -65,8 +70,8 @@ pub(crate) fn prepare(
     )))
 }
 
-fn partitions(admin: &AdminClient<Events>, topic: &str, limit: Duration) -> Result<Option<u32>, NotReady> {
-    let metadata = admin.inner().fetch_metadata(Some(topic), limit);
+/// How many partitions a topic has, by what the brokers said of it; `None` if there is none of that name.
+pub(crate) fn partitions(metadata: KafkaResult<Metadata>, topic: &str) -> Result<Option<u32>, NotReady> {
     let metadata = metadata.map_err(|error| NotReady::Yet(format!("the brokers do not answer: {error}")))?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     let count = found.filter(|found| found.error().is_none()).map_or(0, |found| found.partitions().len());

@@ -18,7 +18,6 @@ use throughline_sampling::decision::Wish;
 
 use super::book::Writer;
 use super::entry::Contents;
-use super::member::add_committable;
 use super::reader::{self, Reader};
 use super::standing::{Reads, Stage, Standing};
 use crate::configuration::InitialOffset;
@@ -82,6 +81,11 @@ impl Shared {
     pub(super) fn connect(&self, writer: Arc<Writer>, reader: Reader) {
         // Only its own thread does, once.
         let _ = self.book.set((writer, reader));
+    }
+
+    /// How many partitions were agreed on, where they are divided among processes.
+    pub(super) fn partitions(&self) -> Option<u32> {
+        self.book.get().map(|(writer, _)| writer.partitions())
     }
 
     pub(super) fn name(&self) -> &str {
@@ -174,9 +178,7 @@ impl Shared {
             let (standing, start) = self.standing(&place, reads, begins, since.get(&place).copied());
             add(&mut starts, &place, start);
             self.places().insert(place.clone(), standing);
-            if let Some((_, reader)) = self.book.get() {
-                reader.read(place.partition);
-            }
+            self.read_decisions(&place);
         }
         if first.count() > 0
             && let Err(error) = consumer.commit(&first, CommitMode::Async)
@@ -184,6 +186,16 @@ impl Shared {
             tracing::warn!(receiver = self.name(), %error, "where the group begins is not committed");
         }
         starts
+    }
+
+    /// Reads what was decided about a partition, unless it is newer than what was agreed on.
+    fn read_decisions(&self, place: &Place) {
+        let Some((writer, reader)) = self.book.get() else { return };
+        if place.partition < writer.partitions() {
+            return reader.read(place.partition);
+        }
+        let (receiver, topic, partition) = (self.name(), &*place.topic, place.partition);
+        tracing::error!(receiver, topic, partition, "a partition is new and not read before a restart");
     }
 
     /// Where a partition stands that was just assigned, and where reading begins.
@@ -253,7 +265,8 @@ impl Shared {
             list.elements().iter().map(|element| place(element.topic(), element.partition())).collect();
         let mut needed = u64::MAX;
         if let Some((writer, reader)) = self.book.get() {
-            gone.iter().for_each(|place| reader.forget(place.partition));
+            let known = gone.iter().filter(|place| place.partition < writer.partitions());
+            known.for_each(|place| reader.forget(place.partition));
             for place in &gone {
                 let closed = self.group.as_ref().and_then(|group| group.close(place.partition, Stop::Resume));
                 needed = needed.min(closed.unwrap_or(u64::MAX));
@@ -264,7 +277,7 @@ impl Shared {
         let mut commit = TopicPartitionList::new();
         for place in &gone {
             let Some(mut standing) = self.places().remove(place) else { continue };
-            add_committable(&mut commit, place, &mut standing, floor);
+            standing.add_committable(place, floor, &mut commit);
             let stretch = standing.stretch;
             self.stretches.lock().unwrap_or_else(PoisonError::into_inner).insert(place.clone(), stretch);
         }

@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use throughline_otlp::Signal;
 use throughline_sampling::decision::Wish;
 
 use super::entry::Contents;
 use super::tracker::Tracker;
 use crate::configuration::Encoding;
-use crate::intake::origin::Stretch;
+use crate::intake::origin::{Place, Stretch};
 
 /// A record as it was read.
 pub(super) struct Record {
@@ -76,6 +77,20 @@ impl Standing {
             paused: false,
             contents: None,
             wishes: Vec::new(),
+        }
+    }
+
+    /// Adds to `list` what may be committed of it, when nothing below position `floor` of the journal is needed, if that is news.
+    pub(super) fn add_committable(&mut self, place: &Place, floor: u64, list: &mut TopicPartitionList) {
+        let committable = self.tracker.committable(floor);
+        if committable <= self.committed {
+            return;
+        }
+        self.committed = committable;
+        let offset = Offset::Offset(i64::try_from(committable).unwrap_or(i64::MAX));
+        let partition = i32::try_from(place.partition).unwrap_or_default();
+        if let Err(error) = list.add_partition_offset(&place.topic, partition, offset) {
+            tracing::error!(topic = %place.topic, partition, %error, "an offset cannot be committed");
         }
     }
 
